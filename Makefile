@@ -1,0 +1,57 @@
+# Each target sets up what it needs: a virtual environment in .venv, and in it Pipenv and the locked packages.
+
+PYTHON ?= python3
+PIPENV_VERSION := 2026.10.3
+
+BIN := .venv/bin
+# Pipenv uses this environment whichever one is active.
+PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
+READY := .venv/.packages-are-those-of-the-lock
+
+.PHONY: help serve train smoke test check lock clean
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
+
+serve: $(READY) ## the service on 127.0.0.1:9696
+	@$(BIN)/gunicorn --bind 127.0.0.1:9696 predict:app
+
+test: $(READY) ## all tests
+	@$(BIN)/python -m pytest
+
+train: $(READY) ## train model_C=1.0.bin anew
+	@$(BIN)/python train.py
+
+smoke: $(READY) ## ask the running service about one customer
+	@$(BIN)/python predict-test.py
+
+check: $(READY) ## lint, format, types, tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+# Without an index in Pipfile the lock's hash covers pip's index settings too: lock without any,
+# and leave out the default index that Pipenv then writes down.
+lock: $(BIN)/pipenv ## lock the newest versions that Pipfile allows
+	@PIP_CONFIG_FILE=/dev/null $(PIPENV) lock
+	@$(BIN)/python -c 'import json; \
+		lock = json.load(open("Pipfile.lock")); \
+		lock["_meta"]["sources"] = []; \
+		open("Pipfile.lock", "w").write(json.dumps(lock, indent=4, sort_keys=True) + "\n")'
+
+clean: ## remove the virtual environment and the caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/pipenv:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, and this is " \
+		+ sys.version.split()[0] + "; name another one with: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'Installing Pipenv in .venv ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pipenv==$(PIPENV_VERSION)
+
+$(READY): Pipfile.lock $(BIN)/pipenv
+	@echo 'Installing the locked packages in .venv ...'
+	@$(PIPENV) sync --dev
+	@touch $@

@@ -1,0 +1,1 @@
+"""What the scripts share: the customer, the training table, training and the model."""

@@ -1,0 +1,87 @@
+"""The churn service: `gunicorn predict:app`, or `python predict.py` for development."""
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from churn import model, prediction, problem
+from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, from_json
+from churn.problem import Problem
+
+MODEL_FILE = Path(__file__).with_name("model_C=1.0.bin")
+
+# A body larger than this is refused unread; some 25,000 customers fit.
+MAX_JSON_BYTES = 10_000_000
+
+
+def create_app(model_file: Path = MODEL_FILE) -> Flask:
+    """The service that answers with the model of this file."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
+    churn_model = model.read(model_file)
+
+    @app.get("/ping")
+    def ping() -> Response:
+        return Response("PONG", mimetype="text/plain")
+
+    @app.get("/health")
+    def health() -> Response:
+        try:
+            churn_model.probability(SEED_CUSTOMER)
+        except Exception as error:
+            app.logger.exception("the model does not score")
+            raise Problem(503, "The model does not score; the service's log says why.") from error
+        return _json({"status": "ok"})
+
+    @app.post("/predict")
+    def predict() -> Response:
+        if request.mimetype != "application/json":
+            got = request.mimetype or "none"
+            raise Problem(415, f"Send the header Content-Type: application/json (it is {got}).")
+        return _json(prediction.predict(churn_model, from_json(request.get_data(cache=False))))
+
+    @app.errorhandler(NotJSON)
+    def not_json(error: NotJSON) -> Response:
+        return _problem(Problem(400, f"The body is not JSON: {error}."))
+
+    @app.errorhandler(InvalidCustomers)
+    def invalid_customers(error: InvalidCustomers) -> Response:
+        return _problem(Problem(422, str(error), error.errors))
+
+    @app.errorhandler(Problem)
+    def other_problem(error: Problem) -> Response:
+        return _problem(error)
+
+    @app.errorhandler(HTTPException)
+    def http_problem(error: HTTPException) -> Response:
+        answer = Response(headers=error.get_headers(request.environ))  # such as Allow
+        answer.status_code = error.code or 500
+        detail = error.description or ""
+        if isinstance(error, MethodNotAllowed):
+            detail = f"{request.path} takes {' and '.join(sorted(error.valid_methods or ()))}, not {request.method}."
+        answer.data = Problem(answer.status_code, detail).json()
+        answer.content_type = problem.MEDIA_TYPE
+        return answer
+
+    return app
+
+
+def _json(answer: object) -> Response:
+    return Response(msgspec.json.encode(answer), mimetype="application/json")
+
+
+def _problem(found: Problem) -> Response:
+    return Response(found.json(), status=found.status, content_type=problem.MEDIA_TYPE)
+
+
+app = create_app()
+
+if __name__ == "__main__":
+    port = os.environ.get("PORT", "9696")
+    if not port.isdecimal():
+        sys.exit(f"predict.py: PORT is {port!r}, which is no port number")
+    app.run(host="127.0.0.1", port=int(port))

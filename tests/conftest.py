@@ -1,0 +1,190 @@
+"""The service under test, three ways: in Flask's test client, and as a real gunicorn and waitress process."""
+
+import contextlib
+import http.client
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pytest
+
+import predict
+from churn.dataset import packaged_frame
+
+ROOT = Path(__file__).parent.parent
+MODEL_FILE = ROOT / "model_C=1.0.bin"
+
+GUNICORN = [sys.executable, "-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:{port}"]
+WAITRESS = [sys.executable, "-m", "waitress", "--listen", "127.0.0.1:{port}", "predict:app"]
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Service:
+    """A running service, spoken to over one kept-alive connection."""
+
+    def __init__(self, port: int):
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        try:
+            self._connection.request(method, path, body, headers or {})
+            response = self._connection.getresponse()
+            return Answer(response.status, _lower(response.getheaders()), response.read())
+        except (http.client.HTTPException, OSError):
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def get(self, path: str) -> Answer:
+        return self.request("GET", path)
+
+    def predict(self, body: Any, content_type: str = "application/json") -> Answer:
+        """POST /predict with bytes as they are, or anything else as JSON."""
+        if not isinstance(body, bytes):
+            body = json.dumps(body, allow_nan=False).encode()
+        return self.request("POST", "/predict", body, {"Content-Type": content_type})
+
+
+class InProcess(Service):
+    """The same through Flask's test client."""
+
+    def __init__(self, client: Any):
+        self._client = client
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        response = self._client.open(path, method=method, data=body, headers=headers)
+        return Answer(response.status_code, _lower(response.headers.items()), response.data)
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(command: list[str], cwd: Path = ROOT, **environment: str) -> Iterator[Service]:
+    """A server process, from its first answered ping on; it is stopped and waited for at the end."""
+    port = free_port()
+    process = subprocess.Popen(
+        [word.format(port=port) for word in command],
+        cwd=cwd,
+        env={**os.environ, **environment, "PORT": str(port)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    service = Service(port)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                assert service.get("/ping").body == b"PONG"
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    process.terminate()
+                    pytest.fail(f"{' '.join(command)} did not start:\n{process.communicate()[0]}")
+                time.sleep(0.05)
+        yield service
+    finally:
+        service.close()
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="session", params=["flask", "gunicorn", "waitress"])
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    """The service with the committed model, in each of the ways it is run."""
+    if request.param == "flask":
+        yield InProcess(predict.app.test_client())
+    else:
+        with running(GUNICORN if request.param == "gunicorn" else WAITRESS) as running_service:
+            yield running_service
+
+
+@pytest.fixture
+def customer() -> dict[str, Any]:
+    """The course's seed customer: tenure 24, probability 0.339064."""
+    return {
+        "gender": "female",
+        "seniorcitizen": 0,
+        "partner": "yes",
+        "dependents": "no",
+        "phoneservice": "no",
+        "multiplelines": "no_phone_service",
+        "internetservice": "dsl",
+        "onlinesecurity": "no",
+        "onlinebackup": "yes",
+        "deviceprotection": "no",
+        "techsupport": "no",
+        "streamingtv": "no",
+        "streamingmovies": "no",
+        "contract": "month-to-month",
+        "paperlessbilling": "yes",
+        "paymentmethod": "electronic_check",
+        "tenure": 24,
+        "monthlycharges": 29.85,
+        "totalcharges": 24 * 29.85,
+    }
+
+
+# The columns of the published CSV, in its order and spelling.
+PUBLISHED_COLUMNS = [
+    *("customerID", "gender", "SeniorCitizen", "Partner", "Dependents", "tenure", "PhoneService"),
+    *("MultipleLines", "InternetService", "OnlineSecurity", "OnlineBackup", "DeviceProtection"),
+    *("TechSupport", "StreamingTV", "StreamingMovies", "Contract", "PaperlessBilling"),
+    *("PaymentMethod", "MonthlyCharges", "TotalCharges", "Churn"),
+]
+
+
+@pytest.fixture(scope="session")
+def published() -> pd.DataFrame:
+    """The real table as IBM and Kaggle publish it, as text; the ids are made up."""
+    frame = packaged_frame()
+    frame["customerid"] = [f"{number:04}-MADEUP" for number in range(len(frame))]
+    frame["totalcharges"] = frame["totalcharges"].replace("", " ")
+    return frame[[name.lower() for name in PUBLISHED_COLUMNS]].set_axis(PUBLISHED_COLUMNS, axis="columns")
+
+
+@pytest.fixture(scope="session")
+def published_csv(published: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("table") / "telco.csv"
+    published.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pair() -> tuple[Any, Any]:
+    """The committed vectorizer and classifier, as scikit-learn alone reads them."""
+    with MODEL_FILE.open("rb") as file:
+        return pickle.load(file)

@@ -1,0 +1,163 @@
+"""`python train.py` as a user runs it."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import MODEL_FILE, ROOT
+
+import train as train_script
+
+
+def train(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "train.py", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, str]:
+    """A model trained on the packaged table, and what was printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = train(cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no convergence warning
+    return folder / "model_C=1.0.bin", done.stdout
+
+
+def test_it_prints_what_the_course_prints(trained):
+    _, printed = trained
+    lines = printed.splitlines()
+    assert lines[0] == "doing validation with C=1.0"
+    assert [line.split(" is ")[0] for line in lines[1:6]] == [f"auc on fold {fold}" for fold in range(5)]
+    assert lines[6:9] == ["validation results:", "C=1.0 0.842 +- 0.007", "training the final model"]
+    assert lines[9].startswith("auc=0.858")
+    assert lines[10:] == ["the model is saved to model_C=1.0.bin"]
+
+
+def test_the_csv_gives_the_same_bytes_as_the_packaged_table(trained, published_csv, tmp_path):
+    assert train(published_csv, "--output", tmp_path / "m.bin").returncode == 0
+    assert (tmp_path / "m.bin").read_bytes() == trained[0].read_bytes()
+
+
+def test_the_lower_case_csv_gives_the_same_bytes(trained, published, tmp_path):
+    lower = published.rename(columns=str.lower).apply(lambda column: column.str.lower().str.replace(" ", "_"))
+    lower.to_csv(tmp_path / "lower.csv", index=False)
+    assert train(tmp_path / "lower.csv", "--output", tmp_path / "m.bin").returncode == 0
+    assert (tmp_path / "m.bin").read_bytes() == trained[0].read_bytes()
+
+
+def test_the_committed_model_is_the_one_that_training_gives(trained, pair):
+    # Not byte by byte: another processor's linear algebra rounds differently.
+    vectorizer, classifier = pickle.loads(trained[0].read_bytes())
+    assert vectorizer.feature_names_ == pair[0].feature_names_
+    assert classifier.coef_[0] == pytest.approx(pair[1].coef_[0], abs=1e-9)
+    assert classifier.intercept_ == pytest.approx(pair[1].intercept_, abs=1e-9)
+
+
+def test_scikit_learn_alone_reads_the_model():
+    code = f"""
+import pickle, sys
+sys.path = [folder for folder in sys.path if folder]
+dv, model = pickle.load(open({str(MODEL_FILE)!r}, "rb"))
+print(type(dv).__name__, type(model).__name__, [name for name in sys.modules if name.startswith("churn")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["DictVectorizer", "LogisticRegression", "[]"]
+
+
+def test_another_c_names_another_file(tmp_path):
+    done = train("--C", "0.5", cwd=tmp_path)
+    assert "C=0.5 0.8" in done.stdout
+    assert (tmp_path / "model_C=0.5.bin").exists()
+
+
+def changed(published, row, column, value):
+    frame = published.head(200).copy()
+    frame.loc[row, column] = value
+    return frame
+
+
+BAD_TABLES = {
+    "a missing column": (lambda t: t.drop(columns=["Contract"]), "lacks the column contract"),
+    "no churn column": (lambda t: t.drop(columns=["Churn"]), "lacks the column churn"),
+    "an unknown category": (lambda t: changed(t, 3, "Contract", "Weekly"), 'line 5, contract: the text "Weekly"'),
+    "an unknown churn": (lambda t: changed(t, 3, "Churn", "perhaps"), 'line 5, churn: the text "perhaps"'),
+    "text for a number": (lambda t: changed(t, 0, "tenure", "two"), 'line 2, tenure: the text "two"'),
+    "a negative number": (lambda t: changed(t, 0, "MonthlyCharges", "-1"), 'line 2, monthlycharges: the text "-1"'),
+    "no number": (lambda t: changed(t, 0, "MonthlyCharges", "nan"), 'line 2, monthlycharges: the text "nan"'),
+    "a blank number": (lambda t: changed(t, 0, "MonthlyCharges", ""), "line 2, monthlycharges"),
+    "no rows": (lambda t: t.head(0), "no rows"),
+    "only one class": (lambda t: t[t["Churn"] == "No"], "churn is no in every row"),
+    "too few rows": (lambda t: t.head(6), "too few"),
+    "too few leavers": (lambda t: t.drop(t.index[t["Churn"] == "Yes"][1:]), "too few"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_bad_table_leaves_the_old_model(published, refused, case):
+    spoil, said = BAD_TABLES[case]
+    spoil(published).to_csv("table.csv", index=False)
+    refused("table.csv", said=said)
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Training stops with one line that says why, and the old model stays.
+
+    In this process, to save each case the import of scikit-learn.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*arguments: str, said: str) -> None:
+        old = tmp_path / "model_C=1.0.bin"
+        old.write_bytes(b"the old model")
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            train_script.main()
+        # What Python prints, and the status it ends with, for this exception.
+        line = capsys.readouterr().err if stopped.value.code == 2 else stopped.value.code
+        assert line.splitlines()[-1].startswith("train.py: ")
+        assert said in line.splitlines()[-1]
+        assert old.read_bytes() == b"the old model"
+        assert [file.name for file in tmp_path.iterdir() if file.suffix != ".csv"] == [old.name]
+
+    return refused
+
+
+def test_a_refusal_is_one_line_and_exit_status_1(tmp_path):
+    done = train("nowhere.csv", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "train.py: nowhere.csv: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (MODEL_FILE.read_bytes(), "not a CSV"),
+        (b"", "not a CSV"),
+        (b"a,b\n1,2,3\n1,2,3,4\n", "not a CSV"),
+        (b"\x00\x01\x02", "lacks the column"),
+    ],
+)
+def test_what_is_not_a_table_is_refused(refused, content, said):
+    Path("table.csv").write_bytes(content)
+    refused("table.csv", said=said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.csv"], "nowhere.csv: No such file"),
+        (["."], "Is a directory"),
+        (["--C", "0"], "0 is not a number above 0"),
+        (["--C", "-1"], "above 0"),
+        (["--C", "inf"], "above 0"),
+        (["--C", "much"], "above 0"),
+        (["--output", "nowhere/model.bin"], "nowhere/model.bin: cannot be written: No such file"),
+        (["--output", "."], "cannot be written"),
+    ],
+)
+def test_bad_arguments_are_refused(refused, arguments, said):
+    refused(*arguments, said=said)

