@@ -1,23 +1,56 @@
 """Settings of every `gunicorn predict:app` that is started in this folder; its flags override them."""
 
 import errno
+import math
 import os
 import socket
 import sys
+from pathlib import Path
+
+
+def cores():
+    """The processor cores that this process may use: its share of the container's, at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:  # a container's limit, as Linux's control groups (version 2) tell it: "200000 100000" or "max 100000"
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return allowed
+
+
+def number(variable):
+    """A whole number from the environment, or None where it is not set."""
+    text = os.environ.get(variable)
+    if text and not text.isdecimal():
+        sys.exit(f"{variable} is {text!r}, which is no number")
+    return int(text) if text else None
+
 
 # Without PORT the service is for this machine; with it, as containers and platforms set it, for all.
-_port = os.environ.get("PORT")
-if _port and not _port.isdecimal():
-    sys.exit(f"PORT is {_port!r}, which is no port number")
-bind = f"0.0.0.0:{_port}" if _port else "127.0.0.1:9696"
+bind = f"0.0.0.0:{number('PORT')}" if number("PORT") else "127.0.0.1:9696"
 
-# Threads, so that a connection that is kept alive, or slow, does not hold up the others.
+# A prediction is all computation: a worker process for each core, and no more.
+workers = number("WEB_CONCURRENCY") or cores()
+
+# Threads, so that a connection that is kept alive, or slow, does not hold up the others. The class
+# sync would close every connection after one answer. Four threads cost no more than one, and keep
+# a table that is being scored from holding up single customers.
 worker_class = "gthread"
 threads = 4
+
+# Longer than a load balancer keeps an idle connection (60 s at AWS): it must be the one to close it,
+# or now and then it sends a request into a connection that has just gone, and answers 502.
+keepalive = 75
+
+# What is being answered when a stop is asked for has this many seconds to finish.
+graceful_timeout = 30
 
 # The model is read once, before the workers start: they share its memory, and a file that cannot
 # be read stops the start with one line instead of workers that keep failing.
 preload_app = True
+
+# The workers' heartbeat is a file; on a slow disk its updates could stall them.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 # Nobody asked for gunicorn's remote control, and a read-only file system has no place for its socket.
 control_socket_disable = True

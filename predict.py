@@ -10,7 +10,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from churn import model, prediction, problem
 from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, from_json
+from churn.pickles import BadModel
 from churn.problem import Problem
+from churn.web import JSON, JSONResponse, Service, body
 
 MODEL_FILE = Path(__file__).with_name("model_C=1.0.bin")
 
@@ -20,7 +22,7 @@ MAX_JSON_BYTES = 10_000_000
 
 def create_app(model_file: Path = MODEL_FILE) -> Flask:
     """The service that answers with the model of this file."""
-    app = Flask(__name__)
+    app = Service(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     churn_model = model.read(model_file)
 
@@ -39,10 +41,9 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
 
     @app.post("/predict")
     def predict() -> Response:
-        if request.mimetype != "application/json":
-            got = request.mimetype or "none"
-            raise Problem(415, f"Send the header Content-Type: application/json (it is {got}).")
-        return _json(prediction.predict(churn_model, from_json(request.get_data(cache=False))))
+        if request.mimetype != JSON:
+            raise Problem(415, f"Send the header Content-Type: {JSON} (it is {request.mimetype or 'not there'}).")
+        return _json(prediction.predict(churn_model, from_json(body(request))))
 
     @app.errorhandler(NotJSON)
     def not_json(error: NotJSON) -> Response:
@@ -71,14 +72,17 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
 
 
 def _json(answer: object) -> Response:
-    return Response(msgspec.json.encode(answer), mimetype="application/json")
+    return JSONResponse(msgspec.json.encode(answer))
 
 
 def _problem(found: Problem) -> Response:
     return Response(found.json(), status=found.status, content_type=problem.MEDIA_TYPE)
 
 
-app = create_app()
+try:
+    app = create_app(Path(os.environ.get("CHURN_MODEL", MODEL_FILE)))
+except (BadModel, OSError) as unusable:
+    sys.exit(f"predict.py: the model cannot be served: {unusable}")
 
 if __name__ == "__main__":
     port = os.environ.get("PORT", "9696")

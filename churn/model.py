@@ -1,15 +1,45 @@
-"""The model file: written, read, and asked for probabilities."""
+"""The model file: written, read, and asked for probabilities.
+
+The file is a pickle of the pair (DictVectorizer, classifier), as in the course.
+"""
 
 import contextlib
+import math
 import os
 import pickle
+from collections.abc import Sequence
+from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from churn.customer import Customer, features
+from msgspec.structs import astuple
+
+from churn import pickles
+from churn.customer import FIELDS, Customer, Field, canonical, features
+from churn.pickles import BadModel, Inert
 
 # A customer counts as leaving from this probability on.
 THRESHOLD = 0.5
+
+# Binary classifiers whose probability is the logistic function of a weighted sum, with the
+# losses for which it is (in older versions the log loss was named log).
+LINEAR: dict[pickles.Global, tuple[str | None, ...]] = {
+    ("sklearn.linear_model._logistic", "LogisticRegression"): (None,),
+    ("sklearn.linear_model._stochastic_gradient", "SGDClassifier"): ("log_loss", "log"),
+}
+
+# How tables spell staying and leaving, in the order of a classifier's two classes.
+CLASSES = ((False, True), (0, 1), ("no", "yes"))
+
+
+class Model(Protocol):
+    """What the service asks."""
+
+    def probability(self, customer: Customer) -> float:
+        """How probable it is that this customer leaves, in [0, 1]."""
+
+    def probabilities(self, customers: list[Customer]) -> list[float]:
+        """The same for several customers, in order."""
 
 
 def write(pair: tuple[Any, Any], path: Path) -> None:
@@ -32,27 +62,169 @@ def write(pair: tuple[Any, Any], path: Path) -> None:
             unfinished.unlink()
 
 
-class Model:
-    """A classifier and its vectorizer, scored by scikit-learn."""
+def read(path: Path) -> Model:
+    """The model of a file; a linear one without scikit-learn, whatever version wrote it.
+
+    Nothing in the file is run. Raises `BadModel` where it cannot be served, and `OSError` where
+    it cannot be read.
+    """
+    data = path.read_bytes()
+    try:
+        return _from_pickle(data)
+    except BadModel as error:
+        raise BadModel(f"{path}: {error}") from error
+
+
+def _from_pickle(data: bytes) -> Model:
+    vectorizer, classifier, named = pickles.inspect(data)
+    try:
+        _require_the_schema(vectorizer.state["feature_names_"], vectorizer.state["separator"])
+        if _is_linear(vectorizer, classifier):
+            pickles.require_helpers(named - {vectorizer.stands_for, classifier.stands_for})
+            return LinearModel.from_fitted(vectorizer.state, classifier.state)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, BadModel):
+            raise
+        raise BadModel(f"its vectorizer or its classifier is not fitted: {error!r}") from error
+    return SklearnModel.from_pickle(data, classifier, named)
+
+
+def _is_linear(vectorizer: Inert, classifier: Inert) -> bool:
+    state = classifier.state
+    return (
+        state.get("loss") in LINEAR.get(classifier.stands_for, ())
+        and state.get("multi_class") != "multinomial"  # whose probability is another function of the sum
+        and vectorizer.state["dtype"] is pickles.FLOAT64
+    )
+
+
+def _require_the_schema(feature_names: list[str], separator: str) -> None:
+    """Raise `BadModel` where these are not the features of the schema's fields."""
+    known = {feature: field.name for field in FIELDS for feature in _features(field, separator)}
+    strangers = [feature for feature in feature_names if feature not in known]
+    if strangers:
+        raise BadModel(f"it was trained on other fields than a customer has: {', '.join(strangers[:10])}")
+    unused = {field.name for field in FIELDS} - {known[feature] for feature in feature_names}
+    if unused:
+        raise BadModel(f"it was trained without the field {', '.join(sorted(unused))}")
+
+
+def _features(field: Field, separator: str) -> list[str]:
+    """A field's features, as DictVectorizer names them: text is one-hot, a number stays one."""
+    values = field.allowed if field.is_category else ()
+    return [f"{field.name}{separator}{value}" for value in values if isinstance(value, str)] or [field.name]
+
+
+def _require_churn(classes: Sequence[Any]) -> None:
+    """Raise `BadModel` where a classifier's classes are not staying and leaving, in this order."""
+    spelt = tuple(canonical(each) if isinstance(each, str) else each for each in classes)
+    if spelt not in CLASSES:
+        raise BadModel(f"its classes are {list(classes)}, which are not churn: no and yes, 0 and 1, or False and True")
+
+
+class _Sums(dict[tuple[Any, ...], float]):
+    """For a tuple of values the sum of their weights, worked out when it is first asked for.
+
+    It cannot grow past the product of its categories' sizes.
+    """
+
+    def __init__(self, weights: list[dict[Any, float]]):
+        self._weights = weights
+
+    def __missing__(self, values: tuple[Any, ...]) -> float:
+        total = self[values] = sum(map(getitem, self._weights, values))
+        return total
+
+
+CATEGORIES = [field for field in FIELDS if field.is_category]
+NUMBERS = [field for field in FIELDS if not field.is_category]
+assert [*CATEGORIES, *NUMBERS] == [*FIELDS], "LinearModel wants a customer's categories before its numbers"
+# Two tables of a few thousand sums; one of all categories would have millions.
+HALF, END = len(CATEGORIES) // 2, len(CATEGORIES)
+
+
+class LinearModel:
+    """A linear model as weights: by field and value for categories, by field for numbers."""
+
+    def __init__(self, intercept: float, categories: list[dict[Any, float]], numbers: list[float]):
+        self._intercept = intercept
+        self._first, self._second = _Sums(categories[:HALF]), _Sums(categories[HALF:])
+        self._tenure, self._monthly, self._total = numbers
+
+    @classmethod
+    def from_fitted(cls, vectorizer: dict[str, Any], classifier: dict[str, Any]) -> "LinearModel":
+        """The model of a vectorizer's and a classifier's fitted attributes."""
+        _require_churn(classifier["classes_"].values)
+        names, coefficients = vectorizer["feature_names_"], classifier["coef_"].values
+        if len(names) != len(coefficients):
+            raise BadModel(f"it has {len(names)} features and {len(coefficients)} coefficients")
+        weights = dict(zip(names, coefficients, strict=True))
+        categories = [_weights_by_value(field, weights, vectorizer["separator"]) for field in CATEGORIES]
+        [intercept] = classifier["intercept_"].values
+        return cls(intercept, categories, [weights[field.name] for field in NUMBERS])
+
+    def probability(self, customer: Customer) -> float:
+        values = astuple(customer)
+        log_odds = (
+            self._intercept
+            + self._first[values[:HALF]]
+            + self._second[values[HALF:END]]
+            + self._tenure * values[END]
+            + self._monthly * values[END + 1]
+            + self._total * values[END + 2]
+        )
+        # The logistic function, without overflow on either side.
+        if log_odds >= 0:
+            return 1 / (1 + math.exp(-log_odds))
+        odds = math.exp(log_odds)
+        return odds / (1 + odds)
+
+    def probabilities(self, customers: list[Customer]) -> list[float]:
+        return [self.probability(customer) for customer in customers]
+
+
+def _weights_by_value(field: Field, weights: dict[str, float], separator: str) -> dict[Any, float]:
+    """A category's weights; a value that training never saw has none, as in DictVectorizer."""
+    return {
+        value: weights.get(f"{field.name}{separator}{value}", 0.0)
+        if isinstance(value, str)
+        else value * weights[field.name]
+        for value in field.allowed
+    }
+
+
+class SklearnModel:
+    """Any other classifier that gives probabilities, scored by scikit-learn."""
 
     def __init__(self, vectorizer: Any, classifier: Any):
         self._vectorizer = vectorizer
         self._classifier = classifier
 
+    @classmethod
+    def from_pickle(cls, data: bytes, classifier: Inert, named: set[pickles.Global]) -> "SklearnModel":
+        """The model of a pickle that the installed scikit-learn wrote. Raises `BadModel` for another's."""
+        import sklearn  # noqa: PLC0415 (it takes a second, and a linear model does without)
+
+        written_by = classifier.state.get("_sklearn_version")
+        if not written_by:
+            raise BadModel(f"its {classifier.stands_for[1]} is no classifier of scikit-learn")
+        if written_by != sklearn.__version__:
+            raise BadModel(
+                f"its {classifier.stands_for[1]} was written by scikit-learn {written_by}, and {sklearn.__version__} "
+                "is installed: only linear models can be read across versions; train it again, or install that version"
+            )
+        model = cls(*pickles.load(data, named))
+        if not hasattr(model._classifier, "predict_proba"):
+            raise BadModel(f"its {classifier.stands_for[1]} gives no probabilities")
+        _require_churn(model._classifier.classes_.tolist())
+        return model
+
     def probability(self, customer: Customer) -> float:
-        """How probable it is that this customer leaves, in [0, 1]."""
         return self.probabilities([customer])[0]
 
     def probabilities(self, customers: list[Customer]) -> list[float]:
-        """The same for several customers, in order."""
         if not customers:
             return []
         matrix = self._vectorizer.transform([features(customer) for customer in customers])
         probabilities: list[float] = self._classifier.predict_proba(matrix)[:, 1].tolist()
         return probabilities
-
-
-def read(path: Path) -> Model:
-    """The model of a file that `write` made. Only for files you trust: a pickle can run any code."""
-    with path.open("rb") as file:
-        return Model(*pickle.load(file))

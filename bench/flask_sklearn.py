@@ -1,0 +1,26 @@
+"""The peer that most tutorials end with: Flask, scikit-learn, and gunicorn as it comes."""
+
+import pickle
+from pathlib import Path
+
+from flask import Flask, jsonify, request
+
+with (Path(__file__).parent.parent / "model_C=1.0.bin").open("rb") as file:
+    dv, model = pickle.load(file)
+
+app = Flask(__name__)
+
+
+@app.get("/ping")
+def ping():
+    return "PONG"
+
+
+@app.post("/predict")
+def predict():
+    customers = request.get_json()
+    single = isinstance(customers, dict)
+    matrix = dv.transform([customers] if single else customers)
+    probabilities = model.predict_proba(matrix)[:, 1]
+    answers = [{"churn_probability": float(p), "churn": bool(p >= 0.5)} for p in probabilities]
+    return jsonify(answers[0] if single else answers)

@@ -1,0 +1,64 @@
+"""Flask with less work around each request: no session, no absolute URLs, headers as they are sent."""
+
+from typing import Any
+
+from flask import Flask, Request, Response
+from flask.sessions import NullSession, SessionInterface
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.routing import MapAdapter
+
+JSON = "application/json"
+
+
+class NoSession(SessionInterface):
+    """A session that is always empty and never saved: the service knows no users."""
+
+    _empty = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002 (Flask's signature)
+        return self._empty
+
+
+class Service(Flask):
+    """A Flask application whose routes depend on path and method alone."""
+
+    session_interface = NoSession()
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        # A double slash is a 404 instead of a redirect, which would need this service's address.
+        self.url_map.merge_slashes = False
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        if request is None:
+            return super().create_url_adapter(request)
+        # What Flask adds is for building absolute URLs and for routes by host name.
+        path = request.environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        return MapAdapter(self.url_map, "", "/", "", "http", path, request.environ["REQUEST_METHOD"])
+
+
+def body(request: Request) -> bytes:
+    """The body of a request, whole. Raises `RequestEntityTooLarge` beyond the application's limit."""
+    length, most = request.content_length, request.max_content_length
+    if length is None or most is None or length > most:
+        return request.get_data(cache=False)  # which refuses it, or reads it piece by piece
+    received: bytes = request.environ["wsgi.input"].read(length)
+    if len(received) < length:
+        raise ClientDisconnected
+    return received
+
+
+class JSONResponse(Response):
+    """A successful answer in JSON, which needs no work to find its headers."""
+
+    def __init__(self, body: bytes):
+        headers = Headers()
+        headers["Content-Type"] = JSON
+        headers["Content-Length"] = str(len(body))
+        super().__init__(headers=headers)
+        self._body = body
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response(self.status, self.headers.to_wsgi_list())
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._body]
