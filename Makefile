@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
 
-.PHONY: help serve train smoke test check lock clean
+.PHONY: help serve train smoke test check bench lock clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
@@ -30,6 +30,10 @@ check: $(READY) ## lint, format, types, tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest
+
+bench: $(READY) ## measure the service against others: bench/RESULTS.md
+	@$(PIPENV) sync --categories bench
+	@PYTHONPATH=. $(BIN)/python bench/run.py
 
 # Without an index in Pipfile the lock's hash covers pip's index settings too: lock without any,
 # and leave out the default index that Pipenv then writes down.

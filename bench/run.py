@@ -1,0 +1,301 @@
+"""Measure this service against what a user would pick instead, and write RESULTS.md.
+
+Every server runs alone on the first core, with one worker; the load comes from the second. The
+contenders take turns over some rounds. Shared machines swing, so what counts are the ratios
+within a round, of which the median is given, and the instructions a request, which do not swing.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import customers
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+SERVER_CORE, LOAD_CORE = 0, 1
+CONNECTIONS = 16
+ARRAYS = (1, 100, 10_000)
+
+GUNICORN = (sys.executable, "-m", "gunicorn", "--workers", "1")
+
+
+class Contender(NamedTuple):
+    """A server: how it is started, and where."""
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+
+
+OURS = Contender("this service", (*GUNICORN, "predict:app"), ROOT)
+FLASK = Contender("Flask, scikit-learn, gunicorn as it comes", (*GUNICORN, "flask_sklearn:app"), HERE)
+FASTAPI = Contender("FastAPI, scikit-learn, uvicorn", (sys.executable, "-m", "uvicorn", "fastapi_sklearn:app"), HERE)
+# In this service's folder, so that they run under its gunicorn.conf.py.
+CONSTANT = Contender("a Flask route that returns a constant", (*GUNICORN, "flask_constant:app"), ROOT)
+BARE = Contender("bare WSGI: decode and score alone", (*GUNICORN, "bare_wsgi:app"), ROOT)
+CONTENDERS = (OURS, FLASK, FASTAPI, CONSTANT, BARE)
+
+
+class Figures(NamedTuple):
+    """What one contender did in one round."""
+
+    requests: float  # a second
+    p50: float  # ms
+    p99: float  # ms
+    memory: float  # MB: the proportional set size of all its processes
+    start: float  # s, from exec to the first answered prediction
+    customers: dict[int, float]  # a second, by the size of the array
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def post(port: int, body: bytes) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = response.read()
+        assert response.status == 200, answer
+        return answer
+
+
+@contextlib.contextmanager
+def serving(contender: Contender, port: int) -> Iterator[tuple[int, float]]:
+    """Run a contender; gives its process id and the seconds until it answered a prediction."""
+    option = "--port" if "uvicorn" in contender.command else "--bind"
+    address = str(port) if "uvicorn" in contender.command else f"127.0.0.1:{port}"
+    body = json.dumps(customers.ONE).encode()
+    environment = {name: value for name, value in os.environ.items() if name != "PORT"}
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        ["taskset", "-c", str(SERVER_CORE), *contender.command, option, address],
+        cwd=contender.folder,
+        env=environment | {"PYTHONPATH": f"{ROOT}:{HERE}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while True:
+            try:
+                post(port, body)
+                break
+            except OSError:
+                if process.poll() is not None or time.perf_counter() - started > 60:
+                    sys.exit(f"{contender.name} does not start: {' '.join(contender.command)}")
+                time.sleep(0.005)
+        yield process.pid, time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def family(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(descendant for child in children for descendant in family(int(child)))]
+
+
+def memory(pid: int) -> float:
+    """The proportional set size of a process and its descendants, in MB."""
+    rollups = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in family(pid)]
+    return sum(int(re.search(r"^Pss: +(\d+)", rollup, re.MULTILINE)[1]) for rollup in rollups) / 1000
+
+
+def wrk(port: int, script: Path, seconds: int) -> tuple[float, float, float]:
+    """Requests a second, and the median and the 99th percentile of the latency in ms."""
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency"]
+    done = subprocess.run(
+        [*command, "-s", str(script), f"http://127.0.0.1:{port}/predict"], capture_output=True, text=True, check=True
+    )
+    assert "Non-2xx" not in done.stdout, done.stdout
+    unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+    p50, p99 = (
+        float(found[1]) * unit[found[2]]
+        for found in (re.search(rf"^ +{share}% +([\d.]+)(us|ms|s)$", done.stdout, re.MULTILINE) for share in (50, 99))
+    )
+    return float(re.search(r"Requests/sec: +([\d.]+)", done.stdout)[1]), p50, p99
+
+
+def arrays_a_second(port: int, size: int) -> float:
+    """Customers a second in arrays of this size, one request after the other."""
+    body = json.dumps(customers.many(size)).encode()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    times = []
+    with contextlib.closing(connection):
+        for _ in range(max(3, 200 // size)):
+            started = time.perf_counter()
+            connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read()
+            times.append(time.perf_counter() - started)
+            assert response.status == 200, answer
+    return size / median(times)
+
+
+def measure(contender: Contender, script: Path, seconds: int) -> Figures:
+    port = free_port()
+    with serving(contender, port) as (pid, start):
+        wrk(port, script, 1)  # warm up
+        requests, p50, p99 = wrk(port, script, seconds)
+        scores = contender is not CONSTANT
+        by_size = {size: arrays_a_second(port, size) for size in ARRAYS} if scores else {}
+        return Figures(requests, p50, p99, memory(pid), start, by_size)
+
+
+def scikit_learn_in_process() -> float:
+    """Customers a second that json.loads, dv.transform and predict_proba score of an array of 10,000."""
+    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, str(HERE / "sklearn_array.py"), str(ARRAYS[-1])]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}"}
+    return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+
+def instructions(application: str) -> int:
+    """Instructions a request of a WSGI application that is called in process: a long run minus a short one."""
+    short, long = (_callgrind(application, requests) for requests in (200, 1200))
+    return round((long - short) / 1000)
+
+
+def _callgrind(application: str, requests: int) -> int:
+    done = subprocess.run(
+        [
+            *("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"),
+            *(sys.executable, str(HERE / "in_process.py"), application, str(requests)),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}", "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(re.search(r"Collected : (\d+)", done.stderr)[1])
+
+
+def results(rounds: list[dict[Contender, Figures]], peers: list[float], counted: dict[str, int], seconds: int) -> str:
+    """The figures as a page."""
+
+    def middle(contender: Contender, figure: str) -> float:
+        return median(getattr(each[contender], figure) for each in rounds)
+
+    def ratios(figure: str, inverse: bool = False) -> str:
+        """The medians of the ratios to the peers' within a round, as cells of a table."""
+        cells = []
+        for peer in (FLASK, FASTAPI, CONSTANT):
+            of_rounds = [getattr(each[OURS], figure) / getattr(each[peer], figure) for each in rounds]
+            cells.append(f"{median(1 / ratio if inverse else ratio for ratio in of_rounds):.2f} ×")
+        return " | ".join(cells)
+
+    largest = ARRAYS[-1]
+    times = median(each[OURS].customers[largest] / peer for each, peer in zip(rounds, peers, strict=True))
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    lines = [
+        "# What a request costs",
+        "",
+        "Made by `make bench`. Each server had one worker and one core to itself, and the load came from another core:",
+        f"wrk with {CONNECTIONS} kept-alive connections for {seconds} s, one customer a request. The contenders took",
+        f"turns over {len(rounds)} rounds; figures are medians, and ratios medians of the ratios within a round.",
+        "",
+        f"{cpu[1] if cpu else platform.processor()}, {os.cpu_count()} cores; {platform.system()}; "
+        f"Python {platform.python_version()}.",
+        "",
+        "| | requests/s | p50 | p99 | memory | start |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for each in CONTENDERS:
+        lines.append(
+            f"| {each.name} | {middle(each, 'requests'):,.0f} | {middle(each, 'p50'):.1f} ms "
+            f"| {middle(each, 'p99'):.1f} ms | {middle(each, 'memory'):.0f} MB | {middle(each, 'start'):.2f} s |"
+        )
+    lines += [
+        "",
+        "Memory is the proportional set size of all processes; start is from exec to the first answered prediction.",
+        "",
+        "| this service's | against Flask | against FastAPI | against the constant |",
+        "| --- | --: | --: | --: |",
+        f"| requests/s | {ratios('requests')} |",
+        f"| p99 | {ratios('p99')} |",
+        f"| memory | {ratios('memory')} |",
+        f"| start, times faster | {ratios('start', inverse=True)} |",
+        "",
+        "Customers/s in arrays, one request after the other:",
+        "",
+        "| | " + " | ".join(f"{size:,}" for size in ARRAYS) + " |",
+        "| --- |" + " --: |" * len(ARRAYS),
+    ]
+    for each in CONTENDERS:
+        if each != CONSTANT:
+            by_size = [median(figures[each].customers[size] for figures in rounds) for size in ARRAYS]
+            lines.append(f"| {each.name} | " + " | ".join(f"{figure:,.0f}" for figure in by_size) + " |")
+    lines += [
+        f"| `json.loads`, `dv.transform`, `predict_proba` in process | | | {median(peers):,.0f} |",
+        "",
+        f"For arrays of {largest:,} this service does over HTTP {times:.1f} times what the last line does in process.",
+        "",
+        "Instructions a request, called in process (valgrind's callgrind; they do not swing):",
+        "",
+        "| | instructions | |",
+        "| --- | --: | --: |",
+    ]
+    for name, count in counted.items():
+        lines.append(f"| {name} | {count:,} | {count / counted[CONSTANT.name]:.2f} × the constant |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5, help="of load for each contender and round")
+    parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
+    options = parser.parse_args()
+    for program in ("wrk", "valgrind", "taskset"):
+        if not shutil.which(program):
+            sys.exit(f"make bench needs {program}; on Debian and Ubuntu: apt install wrk valgrind util-linux")
+    if (os.cpu_count() or 1) < 2:
+        sys.exit("make bench needs two cores: one for the server, one for the load")
+
+    rounds, peers = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "post.lua"
+        script.write_text(
+            'wrk.method = "POST"\n'
+            'wrk.headers["Content-Type"] = "application/json"\n'
+            f"wrk.body = [[{json.dumps(customers.ONE)}]]\n"
+        )
+        for number in range(options.rounds):
+            figures = {}
+            for contender in CONTENDERS:
+                figures[contender] = measure(contender, script, options.seconds)
+                print(f"round {number + 1}: {contender.name}: {figures[contender]}", flush=True)
+            rounds.append(figures)
+            peers.append(scikit_learn_in_process())
+    counted = {
+        OURS.name: instructions("predict:app"),
+        CONSTANT.name: instructions("flask_constant:app"),
+        BARE.name: instructions("bare_wsgi:app"),
+    }
+    page = results(rounds, peers, counted, options.seconds)
+    options.output.write_text(page)
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
