@@ -1,28 +1,34 @@
 """The churn service: `gunicorn predict:app`, or `python predict.py` for development."""
 
+import errno
 import os
 import sys
 from pathlib import Path
+from typing import IO
 
 import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from churn import model, prediction, problem
+from churn import about, model, prediction, problem, table, web
 from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, from_json
+from churn.model import NotExplainable
 from churn.pickles import BadModel
 from churn.problem import Problem
-from churn.web import JSON, JSONResponse, Service, body
+from churn.rows import BadTable
 
 MODEL_FILE = Path(__file__).with_name("model_C=1.0.bin")
 
 # A body larger than this is refused unread; some 25,000 customers fit.
 MAX_JSON_BYTES = 10_000_000
 
+# A table larger than this is refused; some five million customers fit.
+MAX_CSV_BYTES = 1_000_000_000
+
 
 def create_app(model_file: Path = MODEL_FILE) -> Flask:
     """The service that answers with the model of this file."""
-    app = Service(__name__)
+    app = web.Service(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     churn_model = model.read(model_file)
 
@@ -41,13 +47,47 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
 
     @app.post("/predict")
     def predict() -> Response:
-        if request.mimetype != JSON:
-            raise Problem(415, f"Send the header Content-Type: {JSON} (it is {request.mimetype or 'not there'}).")
-        return _json(prediction.predict(churn_model, from_json(body(request))))
+        explain = _asks_for_reasons()
+        match request.mimetype:
+            case web.JSON:
+                return _json(prediction.predict(churn_model, from_json(web.body(request)), explain))
+            case web.CSV:
+                return web.file_response(_scored_table(explain), web.CSV)
+            case other:
+                it_is = other or "not there"
+                raise Problem(
+                    415, f"Send the header Content-Type: {web.JSON}, or {web.CSV} for a table (it is {it_is})."
+                )
+
+    def _scored_table(explain: bool) -> IO[bytes]:
+        upload = web.upload(request, MAX_CSV_BYTES)
+        try:
+            return table.score(upload, churn_model, explain)
+        except (BadTable, InvalidCustomers, NotExplainable):
+            # Most clients read no answer before they have sent all.
+            while upload.read(web.CHUNK):
+                pass
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Problem(507, "The service has no disk left to keep the scored table on.") from error
+            raise
+
+    @app.get("/model")
+    def about_model() -> Response:
+        return _json(about.served(churn_model))
 
     @app.errorhandler(NotJSON)
     def not_json(error: NotJSON) -> Response:
         return _problem(Problem(400, f"The body is not JSON: {error}."))
+
+    @app.errorhandler(BadTable)
+    def bad_table(error: BadTable) -> Response:
+        return _problem(Problem(400, f"The table cannot be read: {error}."))
+
+    @app.errorhandler(NotExplainable)
+    def not_explainable(error: NotExplainable) -> Response:
+        return _problem(Problem(422, str(error)))
 
     @app.errorhandler(InvalidCustomers)
     def invalid_customers(error: InvalidCustomers) -> Response:
@@ -71,8 +111,21 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
     return app
 
 
+def _asks_for_reasons() -> bool:
+    """Whether the address ends with ?explain=true."""
+    if not request.query_string:
+        return False
+    match request.args.get("explain", "false"):
+        case "true" | "1" | "":
+            return True
+        case "false" | "0":
+            return False
+        case other:
+            raise Problem(400, f"explain is {other!r}; it can be true or false.")
+
+
 def _json(answer: object) -> Response:
-    return JSONResponse(msgspec.json.encode(answer))
+    return web.JSONResponse(msgspec.json.encode(answer))
 
 
 def _problem(found: Problem) -> Response:

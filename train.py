@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 try:
-    from churn import dataset, model, training
+    from churn import dataset, figures, model, training
+    from churn.rows import BadTable
 except ModuleNotFoundError as error:
     sys.exit(f"train.py needs the package {error.name}; install it with: pipenv sync --dev")
 
@@ -43,23 +44,25 @@ def main() -> None:
     output = args.output or Path(f"model_C={args.C}.bin")
     try:
         table = dataset.read(args.table) if args.table else dataset.packaged()
-        vectorizer, train, test = training.prepare(table)
+        prepared = training.prepare(table)
 
         print(f"doing validation with C={args.C}")
         scores = []
-        for fold, auc in enumerate(training.cross_validate(train, args.C)):
+        for fold, auc in enumerate(training.cross_validate(prepared.train, args.C)):
             print(f"auc on fold {fold} is {auc}")
             scores.append(auc)
         print("validation results:")
         print(f"C={args.C} {statistics.mean(scores):.3f} +- {statistics.pstdev(scores):.3f}")
 
         print("training the final model")
-        classifier = training.fit(train, args.C)
-        print(f"auc={training.auc(classifier, test)}")
+        classifier = training.fit(prepared.train, args.C)
+        found = training.evaluate(table, prepared, classifier, args.C, scores)
+        print(f"auc={found.auc.test}")
 
-        model.write((vectorizer, classifier), output)
+        figures.attach(found, classifier)
+        model.write((prepared.vectorizer, classifier), output)
         print(f"the model is saved to {output}")
-    except dataset.BadTable as error:
+    except BadTable as error:
         sys.exit(f"train.py: {error}")
     except OSError as error:
         sys.exit(f"train.py: {error.filename}: {error.strerror}")

@@ -14,6 +14,8 @@ def app(environ, start_response):
     body = b"PONG"
     if environ["REQUEST_METHOD"] == "POST":
         length = int(environ["CONTENT_LENGTH"])
-        body = msgspec.json.encode(prediction.predict(churn_model, from_json(environ["wsgi.input"].read(length))))
+        body = msgspec.json.encode(
+            prediction.predict(churn_model, from_json(environ["wsgi.input"].read(length)), explain=False)
+        )
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]

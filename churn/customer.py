@@ -7,7 +7,7 @@ serving and the documentation read them from here.
 import difflib
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -89,6 +89,14 @@ def _fields() -> Iterator[Field]:
 
 FIELDS = tuple(_fields())
 FIELD_NAMES = frozenset(field.name for field in FIELDS)
+CATEGORIES = [field for field in FIELDS if field.is_category]
+NUMBERS = [field for field in FIELDS if not field.is_category]
+
+# Tables are kept of what was worked out for a combination of categories: of each half of them
+# there are some thousand combinations, of all together millions. A customer's values are taken
+# apart by position for that.
+HALF, END = len(CATEGORIES) // 2, len(CATEGORIES)
+assert [*CATEGORIES, *NUMBERS] == [*FIELDS], "the categories come first, and then the numbers"
 
 
 class FieldError(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -105,14 +113,17 @@ class FieldError(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class InvalidCustomers(ValueError):
-    """Some customers break the schema; `errors` has every error of each of them (up to `MOST_ERRORS`)."""
+    """Some customers break the schema; `errors` has every error of each of them (up to `MOST_ERRORS`).
 
-    def __init__(self, errors: list[FieldError]):
+    `who` is invalid, where it is not as many customers as there are errors of.
+    """
+
+    def __init__(self, errors: list[FieldError], who: str | None = None):
         self.errors = errors[:MOST_ERRORS]
         customers = len({error.index for error in self.errors})
-        counted = "One customer is" if customers == 1 else f"{customers} customers are"
+        who = who or ("One customer is" if customers == 1 else f"{customers} customers are")
         or_more = "or more " if len(errors) > MOST_ERRORS else ""
-        super().__init__(f"{counted} invalid: see the {len(self.errors)} {or_more}errors.")
+        super().__init__(f"{who} invalid: see the {len(self.errors)} {or_more}errors.")
 
 
 class NotJSON(ValueError):
@@ -275,11 +286,16 @@ def _wrong(field: Field, value: object, index: int) -> FieldError:
 
 
 def _missing(field: Field, given: dict[str, object], index: int) -> FieldError:
-    # Bounded, since comparing names takes time.
-    unknown = [key for key in given if key not in FIELD_NAMES and len(key) <= 3 * len(field.name)]
-    misspelt = _closest(field.name, frozenset(unknown[:40]))
+    misspelt = closest(field.name, given)
     message = f'it is missing; is "{misspelt}" a misspelling of it?' if misspelt else "it is missing"
     return FieldError(index=index, field=field.name, message=message, allowed=field.allowed)
+
+
+def closest(name: str, keys: Iterable[str]) -> str | None:
+    """The key that a field's name was probably meant by, if there is one."""
+    # Bounded, since comparing names takes time.
+    unknown = [key for key in keys if key not in FIELD_NAMES and len(key) <= 3 * len(name)]
+    return _closest(name, frozenset(unknown[:40]))
 
 
 @functools.lru_cache(maxsize=1024)

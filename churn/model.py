@@ -4,6 +4,7 @@ The file is a pickle of the pair (DictVectorizer, classifier), as in the course.
 """
 
 import contextlib
+import hashlib
 import math
 import os
 import pickle
@@ -12,10 +13,12 @@ from operator import getitem
 from pathlib import Path
 from typing import Any, Protocol
 
+from msgspec import Struct
 from msgspec.structs import astuple
 
-from churn import pickles
-from churn.customer import FIELDS, Customer, Field, canonical, features
+from churn import figures, pickles
+from churn.customer import CATEGORIES, END, FIELDS, HALF, NUMBERS, Customer, Field, canonical, features
+from churn.figures import TrainingFigures
 from churn.pickles import BadModel, Inert
 
 # A customer counts as leaving from this probability on.
@@ -32,8 +35,38 @@ LINEAR: dict[pickles.Global, tuple[str | None, ...]] = {
 CLASSES = ((False, True), (0, 1), ("no", "yes"))
 
 
+class About(Struct, frozen=True):
+    """What is known of a model file; `figures` where its training left them in it."""
+
+    file: str
+    sha256: str
+    classifier: str
+    figures: TrainingFigures | None
+
+
+class Reason(Struct, frozen=True, gc=False):
+    """A field's share in a customer's log-odds of leaving, relative to the average training customer."""
+
+    field: str
+    value: str | int | float
+    share: float
+
+
+class NotExplainable(ValueError):
+    """A model cannot give reasons; the message says why."""
+
+
 class Model(Protocol):
     """What the service asks."""
+
+    about: About
+
+    def reasons(self, customer: Customer) -> list[Reason]:
+        """The reasons for this customer's probability, the largest first.
+
+        Their shares add up to the log-odds of the customer minus those of the average training
+        customer. Raises `NotExplainable`.
+        """
 
     def probability(self, customer: Customer) -> float:
         """How probable it is that this customer leaves, in [0, 1]."""
@@ -70,23 +103,29 @@ def read(path: Path) -> Model:
     """
     data = path.read_bytes()
     try:
-        return _from_pickle(data)
+        return _from_pickle(data, path.name)
     except BadModel as error:
         raise BadModel(f"{path}: {error}") from error
 
 
-def _from_pickle(data: bytes) -> Model:
+def _from_pickle(data: bytes, name: str) -> Model:
     vectorizer, classifier, named = pickles.inspect(data)
     try:
+        about = About(
+            file=name,
+            sha256=hashlib.sha256(data).hexdigest(),
+            classifier=classifier.stands_for[1],
+            figures=figures.of(classifier.state),
+        )
         _require_the_schema(vectorizer.state["feature_names_"], vectorizer.state["separator"])
         if _is_linear(vectorizer, classifier):
             pickles.require_helpers(named - {vectorizer.stands_for, classifier.stands_for})
-            return LinearModel.from_fitted(vectorizer.state, classifier.state)
+            return LinearModel.from_fitted(vectorizer.state, classifier.state, about)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, BadModel):
             raise
         raise BadModel(f"its vectorizer or its classifier is not fitted: {error!r}") from error
-    return SklearnModel.from_pickle(data, classifier, named)
+    return SklearnModel.from_pickle(data, classifier, named, about)
 
 
 def _is_linear(vectorizer: Inert, classifier: Inert) -> bool:
@@ -136,23 +175,20 @@ class _Sums(dict[tuple[Any, ...], float]):
         return total
 
 
-CATEGORIES = [field for field in FIELDS if field.is_category]
-NUMBERS = [field for field in FIELDS if not field.is_category]
-assert [*CATEGORIES, *NUMBERS] == [*FIELDS], "LinearModel wants a customer's categories before its numbers"
-# Two tables of a few thousand sums; one of all categories would have millions.
-HALF, END = len(CATEGORIES) // 2, len(CATEGORIES)
-
-
 class LinearModel:
     """A linear model as weights: by field and value for categories, by field for numbers."""
 
-    def __init__(self, intercept: float, categories: list[dict[Any, float]], numbers: list[float]):
+    def __init__(self, intercept: float, categories: list[dict[Any, float]], numbers: list[float], about: About):
+        self.about = about
         self._intercept = intercept
+        self._categories = categories
         self._first, self._second = _Sums(categories[:HALF]), _Sums(categories[HALF:])
         self._tenure, self._monthly, self._total = numbers
+        # By field, the average training customer's part of the log-odds.
+        self._average: list[float] | None = None
 
     @classmethod
-    def from_fitted(cls, vectorizer: dict[str, Any], classifier: dict[str, Any]) -> "LinearModel":
+    def from_fitted(cls, vectorizer: dict[str, Any], classifier: dict[str, Any], about: About) -> "LinearModel":
         """The model of a vectorizer's and a classifier's fitted attributes."""
         _require_churn(classifier["classes_"].values)
         names, coefficients = vectorizer["feature_names_"], classifier["coef_"].values
@@ -161,7 +197,13 @@ class LinearModel:
         weights = dict(zip(names, coefficients, strict=True))
         categories = [_weights_by_value(field, weights, vectorizer["separator"]) for field in CATEGORIES]
         [intercept] = classifier["intercept_"].values
-        return cls(intercept, categories, [weights[field.name] for field in NUMBERS])
+        model = cls(intercept, categories, [weights[field.name] for field in NUMBERS], about)
+        if about.figures and about.figures.averages.keys() == weights.keys():
+            model._average = [
+                sum(weights[name] * about.figures.averages[name] for name in features if name in weights)
+                for features in (_features(field, vectorizer["separator"]) for field in FIELDS)
+            ]
+        return model
 
     def probability(self, customer: Customer) -> float:
         values = astuple(customer)
@@ -182,6 +224,21 @@ class LinearModel:
     def probabilities(self, customers: list[Customer]) -> list[float]:
         return [self.probability(customer) for customer in customers]
 
+    def reasons(self, customer: Customer) -> list[Reason]:
+        if self._average is None:
+            raise NotExplainable("This model file has no training averages to compare a customer with.")
+        *values, _ = astuple(customer)
+        numbers = zip((self._tenure, self._monthly, self._total), values[END:], strict=True)
+        parts = [
+            *(weights[value] for weights, value in zip(self._categories, values[:END], strict=True)),
+            *(weight * value for weight, value in numbers),
+        ]
+        reasons = [
+            Reason(field.name, value, part - average)
+            for field, value, part, average in zip(FIELDS, values, parts, self._average, strict=True)
+        ]
+        return sorted(reasons, key=lambda reason: -abs(reason.share))
+
 
 def _weights_by_value(field: Field, weights: dict[str, float], separator: str) -> dict[Any, float]:
     """A category's weights; a value that training never saw has none, as in DictVectorizer."""
@@ -196,12 +253,13 @@ def _weights_by_value(field: Field, weights: dict[str, float], separator: str) -
 class SklearnModel:
     """Any other classifier that gives probabilities, scored by scikit-learn."""
 
-    def __init__(self, vectorizer: Any, classifier: Any):
+    def __init__(self, vectorizer: Any, classifier: Any, about: About):
+        self.about = about
         self._vectorizer = vectorizer
         self._classifier = classifier
 
     @classmethod
-    def from_pickle(cls, data: bytes, classifier: Inert, named: set[pickles.Global]) -> "SklearnModel":
+    def from_pickle(cls, data: bytes, classifier: Inert, named: set[pickles.Global], about: About) -> "SklearnModel":
         """The model of a pickle that the installed scikit-learn wrote. Raises `BadModel` for another's."""
         import sklearn  # noqa: PLC0415 (it takes a second, and a linear model does without)
 
@@ -213,7 +271,7 @@ class SklearnModel:
                 f"its {classifier.stands_for[1]} was written by scikit-learn {written_by}, and {sklearn.__version__} "
                 "is installed: only linear models can be read across versions; train it again, or install that version"
             )
-        model = cls(*pickles.load(data, named))
+        model = cls(*pickles.load(data, named), about)
         if not hasattr(model._classifier, "predict_proba"):
             raise BadModel(f"its {classifier.stands_for[1]} gives no probabilities")
         _require_churn(model._classifier.classes_.tolist())
@@ -228,3 +286,6 @@ class SklearnModel:
         matrix = self._vectorizer.transform([features(customer) for customer in customers])
         probabilities: list[float] = self._classifier.predict_proba(matrix)[:, 1].tolist()
         return probabilities
+
+    def reasons(self, customer: Customer) -> list[Reason]:  # noqa: ARG002 (as the others take it)
+        raise NotExplainable(f"Reasons are given by linear models only, and this is a {self.about.classifier}.")

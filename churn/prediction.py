@@ -3,26 +3,32 @@
 from msgspec import Struct
 
 from churn.customer import Customer, CustomerId
-from churn.model import THRESHOLD, Model
+from churn.model import THRESHOLD, Model, Reason
 
 
 class Prediction(Struct, frozen=True, gc=False, omit_defaults=True):
     """The probability that a customer leaves, and whether that calls for a discount.
 
-    `customerid` is the customer's, where it had one.
+    `customerid` is the customer's, where it had one; `reasons` where they were asked for.
     """
 
     churn_probability: float
     churn: bool
     customerid: CustomerId = None
+    reasons: list[Reason] | None = None
 
 
-def predict(model: Model, customers: Customer | list[Customer]) -> Prediction | list[Prediction]:
-    """The prediction for a customer, or one each, in order, for several."""
+def predict(model: Model, customers: Customer | list[Customer], explain: bool) -> Prediction | list[Prediction]:
+    """The prediction for a customer, or one each, in order, for several.
+
+    With `explain` each has its reasons; raises `NotExplainable` where the model has none.
+    """
     if isinstance(customers, Customer):
-        return _prediction(model.probability(customers), customers)
-    return [_prediction(*pair) for pair in zip(model.probabilities(customers), customers, strict=True)]
+        return _prediction(model, customers, model.probability(customers), explain)
+    probabilities = model.probabilities(customers)
+    return [_prediction(model, *pair, explain) for pair in zip(customers, probabilities, strict=True)]
 
 
-def _prediction(probability: float, customer: Customer) -> Prediction:
-    return Prediction(probability, probability >= THRESHOLD, customer.customerid)
+def _prediction(model: Model, customer: Customer, probability: float, explain: bool) -> Prediction:
+    reasons = model.reasons(customer) if explain else None
+    return Prediction(probability, probability >= THRESHOLD, customer.customerid, reasons)

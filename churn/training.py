@@ -1,21 +1,32 @@
 """The course's procedure: split, cross-validate, fit, evaluate."""
 
+import hashlib
+import platform
+import statistics
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
+import sklearn
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 from sklearn.model_selection import KFold, train_test_split
 
-from churn.customer import features
-from churn.dataset import BadTable, TrainingTable
+from churn.customer import SEED_CUSTOMER, features
+from churn.dataset import TrainingTable
+from churn.figures import AUC, Campaign, Decile, TrainingFigures
+from churn.rows import BadTable
 
 # The course's figures.
 TEST_SHARE = 0.2
 FOLDS = 5
 RANDOM_STATE = 1
+
+# What the figures are given for.
+DECILES = 10
+THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
 
 
 class Part(NamedTuple):
@@ -75,6 +86,56 @@ def fit(part: Part, C: float) -> LogisticRegression:
 def auc(model: LogisticRegression, part: Part) -> float:
     """The area under the ROC curve of the model's probabilities for these customers."""
     return float(roc_auc_score(part.churn, model.predict_proba(part.matrix)[:, 1]))
+
+
+def evaluate(
+    table: TrainingTable, training: Training, model: LogisticRegression, C: float, folds: list[float]
+) -> TrainingFigures:
+    """All that the model file tells of its training; `folds` are the AUCs of the cross-validation."""
+    test, probabilities = training.test, model.predict_proba(training.test.matrix)[:, 1]
+    by_probability = np.argsort(probabilities, kind="stable")
+    false_positives, true_positives, _ = roc_curve(test.churn, probabilities)
+    seed = training.vectorizer.transform([features(SEED_CUSTOMER)])
+    averages = training.train.matrix.mean(axis=0).tolist()
+    return TrainingFigures(
+        rows=len(table.customers),
+        training_rows=len(training.train.churn),
+        test_rows=len(test.churn),
+        test_leavers=int(test.churn.sum()),
+        churn_rate=statistics.mean(table.churn),
+        C=C,
+        auc=AUC(folds, statistics.mean(folds), statistics.pstdev(folds), auc(model, test)),
+        log_loss=float(log_loss(test.churn, probabilities)),
+        calibration=[
+            Decile(len(rows), float(probabilities[rows].mean()), float(test.churn[rows].mean()))
+            for rows in np.array_split(by_probability, DECILES)
+        ],
+        roc=list(zip(false_positives.tolist(), true_positives.tolist(), strict=True)),
+        thresholds=[campaign(threshold, probabilities, test.churn) for threshold in THRESHOLDS],
+        averages=dict(zip(training.vectorizer.feature_names_, averages, strict=True)),
+        seed_probability=float(model.predict_proba(seed)[0, 1]),
+        versions={
+            "python": platform.python_version(),
+            "scikit-learn": sklearn.__version__,
+            "numpy": np.__version__,
+        },
+        table_sha256=fingerprint(table),
+    )
+
+
+def campaign(threshold: float, probabilities: np.ndarray, churn: np.ndarray) -> Campaign:
+    """What writing to all customers from this probability on would have meant."""
+    written = probabilities >= threshold
+    letters, reached = int(written.sum()), int(churn[written].sum())
+    return Campaign(threshold, letters, reached, letters - reached)
+
+
+def fingerprint(table: TrainingTable) -> str:
+    """The SHA-256 of a table's customers and their churn, in order."""
+    digest = hashlib.sha256()
+    for customer, churn in zip(table.customers, table.churn, strict=True):
+        digest.update(msgspec.json.encode([*features(customer).values(), churn]) + b"\n")
+    return digest.hexdigest()
 
 
 def _with_both_classes(name: str, part: Part) -> Part:

@@ -1,14 +1,19 @@
 """Flask with less work around each request: no session, no absolute URLs, headers as they are sent."""
 
-from typing import Any
+import io
+from typing import IO, Any, cast
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, send_file
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.routing import MapAdapter
 
 JSON = "application/json"
+CSV = "text/csv"
+
+# Bytes of a body that are read at once.
+CHUNK = 65536
 
 
 class NoSession(SessionInterface):
@@ -47,6 +52,23 @@ def body(request: Request) -> bytes:
     if len(received) < length:
         raise ClientDisconnected
     return received
+
+
+def upload(request: Request, most: int) -> io.RawIOBase:
+    """The body of a request as it arrives, up to so many bytes.
+
+    Raises `RequestEntityTooLarge` beyond, and `ClientDisconnected` where it breaks off.
+    """
+    request.max_content_length = most
+    return cast(io.RawIOBase, request.stream)
+
+
+def file_response(file: IO[bytes], mimetype: str) -> Response:
+    """An answer that is sent from a file, from its beginning; the file is closed at the end."""
+    response = send_file(file, mimetype=mimetype)
+    response.content_length = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return response
 
 
 class JSONResponse(Response):

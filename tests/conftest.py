@@ -8,10 +8,11 @@ import pickle
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -77,7 +78,7 @@ class InProcess(Service):
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        response = self._client.open(path, method=method, data=body, headers=headers)
+        response = self._client.open(path, method=method, data=body, headers=headers, buffered=True)
         return Answer(response.status_code, _lower(response.headers.items()), response.data)
 
 
@@ -91,35 +92,63 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+class Running(Service):
+    """A server process of the test's own."""
+
+    def __init__(self, port: int, process: subprocess.Popen, log: IO[str]):
+        super().__init__(port)
+        self.process = process
+        self._log = log
+
+    def log(self) -> str:
+        """What the server has printed so far."""
+        self._log.seek(0)
+        return self._log.read()
+
+    def pids(self) -> list[int]:
+        """The process and all its descendants."""
+        pids = [self.process.pid]
+        for pid in pids:
+            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return pids
+
+
 @contextlib.contextmanager
-def running(command: list[str], cwd: Path = ROOT, **environment: str) -> Iterator[Service]:
+def running(command: list[str], cwd: Path = ROOT, **environment: str) -> Iterator[Running]:
     """A server process, from its first answered ping on; it is stopped and waited for at the end."""
     port = free_port()
-    process = subprocess.Popen(
-        [word.format(port=port) for word in command],
-        cwd=cwd,
-        env={**os.environ, **environment, "PORT": str(port)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    service = Service(port)
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [word.format(port=port) for word in command],
+            cwd=cwd,
+            env={**os.environ, **environment, "PORT": str(port)},
+            stdout=log,
+            stderr=log,
+        )
+        service = Running(port, process, log)
+        try:
+            wait_until(lambda: process.poll() is not None or _answers(service), seconds=60)
+            assert process.poll() is None, service.log()
+            yield service
+        finally:
+            service.close()
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _answers(service: Service) -> bool:
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                assert service.get("/ping").body == b"PONG"
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    process.terminate()
-                    pytest.fail(f"{' '.join(command)} did not start:\n{process.communicate()[0]}")
-                time.sleep(0.05)
-        yield service
-    finally:
-        service.close()
-        process.terminate()
-        process.communicate(timeout=30)
+        return service.get("/ping").body == b"PONG"
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that must come true; the seconds are for a machine that is busy."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session", params=["flask", "gunicorn", "waitress"])

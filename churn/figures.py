@@ -1,0 +1,78 @@
+"""What training found out about a model: the figures that ride inside the model file."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+# The classifier's attribute that holds the figures, as plain dictionaries and lists.
+ATTRIBUTE = "churn_figures_"
+
+
+class AUC(Struct, frozen=True):
+    """Areas under the ROC curve: of the folds, their mean and standard deviation, and of the test part."""
+
+    folds: list[float]
+    mean: float
+    deviation: float
+    test: float
+
+
+class Decile(Struct, frozen=True):
+    """A tenth of the test part by probability: the mean probability, and the share that left."""
+
+    customers: int
+    predicted: float
+    observed: float
+
+
+class Campaign(Struct, frozen=True):
+    """What a threshold means on the test part.
+
+    `letters` go to customers whose probability reaches the threshold: to `leavers_reached` who
+    left, and `letters_wasted` on customers who stayed.
+    """
+
+    threshold: float
+    letters: int
+    leavers_reached: int
+    letters_wasted: int
+
+
+class TrainingFigures(Struct, frozen=True):
+    """How a model was trained, and how good it is.
+
+    `churn_rate` is that of the whole table, `log_loss`, `calibration`, `roc` (pairs of false and
+    true positive rate) and `thresholds` are of the test part. `averages` are the features of the
+    average training customer. `seed_probability` is what the model said of the course's customer.
+    `table_sha256` is of the prepared table: a JSON array a customer, its fields and its churn.
+    """
+
+    rows: int
+    training_rows: int
+    test_rows: int
+    test_leavers: int
+    churn_rate: float
+    C: float
+    auc: AUC
+    log_loss: float
+    calibration: list[Decile]
+    roc: list[tuple[float, float]]
+    thresholds: list[Campaign]
+    averages: dict[str, float]
+    seed_probability: float
+    versions: dict[str, str]
+    table_sha256: str
+
+
+def attach(figures: TrainingFigures, classifier: Any) -> None:
+    """Put the figures into a classifier, so that they are pickled with it."""
+    setattr(classifier, ATTRIBUTE, msgspec.to_builtins(figures))
+
+
+def of(state: dict[str, Any]) -> TrainingFigures | None:
+    """The figures in a classifier's attributes; None for a model that another script trained."""
+    try:
+        return msgspec.convert(state.get(ATTRIBUTE), TrainingFigures)
+    except msgspec.ValidationError:
+        return None

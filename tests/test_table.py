@@ -1,0 +1,264 @@
+"""CSV in, CSV out: the table comes back as it was, with its scores."""
+
+import csv
+import io
+import json
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+import requests
+from conftest import GUNICORN, InProcess, Running, Service, running, wait_until
+
+import predict
+from churn import table
+
+CSV = "text/csv"
+ADDED = ["churn_probability", "churn", "error"]
+
+
+@pytest.fixture
+def rows(published) -> list[list[str]]:
+    """The real table's header and first five customers, as published."""
+    return [list(published.columns), *published.head(5).to_numpy().tolist()]
+
+
+def written(rows, delimiter=",", line_end="\n") -> bytes:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator=line_end).writerows(rows)
+    return text.getvalue().encode()
+
+
+def scored(service: Service, body: bytes, delimiter=",") -> list[list[str]]:
+    answer = service.predict(body, CSV)
+    assert answer.status == 200, answer
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert int(answer.headers["content-length"]) == len(answer.body)
+    return list(csv.reader(io.StringIO(answer.body.decode(), newline=""), delimiter=delimiter))
+
+
+def test_the_real_table_comes_back_with_scikit_learns_scores(service, published_csv, published, pair):
+    header, *answers = scored(service, published_csv.read_bytes())
+    assert header == [*published.columns, *ADDED]
+    assert len(answers) == 7043
+    assert [row[:-3] for row in answers] == published.to_numpy().tolist()
+    customers = [
+        {
+            name.lower(): text.lower().replace(" ", "_")
+            for name, text in zip(published.columns, row, strict=True)
+            if name not in ("customerID", "Churn")
+        }
+        for row in published.to_numpy().tolist()
+    ]
+    for customer in customers:
+        customer["totalcharges"] = customer["totalcharges"].replace("_", "0")
+        for number in ("seniorcitizen", "tenure", "monthlycharges", "totalcharges"):
+            customer[number] = float(customer[number])
+    vectorizer, classifier = pair
+    expected = classifier.predict_proba(vectorizer.transform(customers))[:, 1]
+    assert max(abs(float(row[-3]) - p) for row, p in zip(answers, expected, strict=True)) <= 1e-12
+    assert [row[-2] for row in answers] == ["true" if float(row[-3]) >= 0.5 else "false" for row in answers]
+    assert {row[-1] for row in answers} == {""}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_answer_is_written_as_the_table_was(service, rows, delimiter, line_end, mark):
+    body = mark.encode() + written(rows, delimiter, line_end)
+    answer = service.predict(body, CSV).body.decode()
+    assert answer.startswith(mark + delimiter.join(rows[0]))
+    assert answer.count(line_end) == answer.count("\n") == 6
+    plain = scored(service, written(rows))
+    assert list(csv.reader(io.StringIO(answer.removeprefix(mark), newline=""), delimiter=delimiter)) == plain
+
+
+def test_canonical_and_raw_tables_score_the_same(service, rows):
+    canonical = [[cell.lower().replace(" ", "_") for cell in row] for row in rows]
+    assert [row[-3:-1] for row in scored(service, written(canonical))[1:]] == [
+        row[-3:-1] for row in scored(service, written(rows))[1:]
+    ]
+
+
+def test_columns_may_come_in_any_order_and_with_others(service, rows):
+    turned = [[*row[::-1], f"note {number}, with a comma and\na line"] for number, row in enumerate(rows)]
+    answers = scored(service, written(turned))
+    assert [row[:-3] for row in answers] == turned
+    assert [row[-3] for row in answers[1:]] == [row[-3] for row in scored(service, written(rows))[1:]]
+
+
+def test_a_bad_row_keeps_its_place_and_the_others_are_scored(service, rows):
+    good = scored(service, written(rows))
+    contract, tenure = rows[0].index("Contract"), rows[0].index("tenure")
+    rows[2][contract], rows[2][tenure] = "Weekly", "two"
+    answers = scored(service, written(rows))
+    assert answers[1] == good[1]
+    assert answers[3:] == good[3:]
+    assert answers[2][:-3] == rows[2]
+    assert answers[2][-3:-1] == ["", ""]
+    assert 'contract: the text "Weekly" is not one of the allowed values' in answers[2][-1]
+    assert 'tenure: the text "two" is not a whole number' in answers[2][-1]
+
+
+@pytest.mark.parametrize("cells", [3, 20, 22])
+def test_a_row_of_another_width_keeps_its_cells(service, rows, cells):
+    rows[2] = (rows[2] + ["more"])[:cells]
+    answers = scored(service, written(rows))
+    assert {len(row) for row in answers} == {24}
+    assert f"the row has {cells} cells, and the header 21" in answers[2][-1]
+    assert ",".join(answers[2][:-3]).rstrip(",") == ",".join(rows[2])
+    assert answers[3][-3]
+
+
+def test_blank_lines_are_no_rows(service, rows):
+    body = written(rows).replace(b"\n", b"\n\n")
+    assert scored(service, body) == scored(service, written(rows))
+
+
+def test_a_table_without_rows_comes_back_without_rows(service, rows):
+    assert scored(service, written(rows[:1])) == [[*rows[0], *ADDED]]
+
+
+@pytest.mark.parametrize("formula", ["=cmd|' /C calc'!A0", "+1+2", "-1+2", "@SUM(A1)", "\t=1", "=1+1"])
+def test_a_formula_comes_back_inert(service, rows, formula):
+    rows[0].append(formula)
+    for row in rows[1:]:
+        row.append(formula)
+    rows[2][rows[0].index("Contract")] = formula
+    answers = scored(service, written(rows))
+    inert = "'" + formula
+    assert [row[21] for row in answers] == [inert] * 6
+    assert answers[2][rows[0].index("Contract")] == inert
+    for row in answers:
+        assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t"))]
+
+
+@pytest.mark.parametrize("number", ["-5", "+5", "-0.5", "-1e3"])
+def test_a_number_is_no_formula(number):
+    assert table.inert(number) == number
+
+
+def test_a_header_that_lacks_fields_is_a_422_that_names_them(service, rows):
+    tenure, contract = rows[0].index("tenure"), rows[0].index("Contract")
+    rows[0][tenure], rows[0][contract] = "tenur", "SeniorCitizen"
+    answer = service.predict(written(rows), CSV)
+    assert (answer.status, answer.headers["content-type"]) == (422, "application/problem+json")
+    errors = {error["field"]: error["message"] for error in answer.json["errors"]}
+    assert errors.keys() == {"seniorcitizen", "contract", "tenure"}
+    assert 'is "tenur" a misspelling of it?' in errors["tenure"]
+    assert "more than once" in errors["seniorcitizen"]
+    assert "lacks this column" in errors["contract"]
+    assert "header" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"", 422, "header"),
+        (b"\n\n", 422, "header"),
+        (b"PK\x03\x04\x14\x00\x06\x00\xff\xfe", 400, "not UTF-8"),
+        (b'"' + b"x" * 200_000, 400, "line 1: field larger than field limit"),
+    ],
+)
+def test_what_is_no_table_is_a_problem(service, body, status, said):
+    answer = service.predict(body, CSV)
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert said in answer.json["detail"]
+    assert service.get("/health").status == 200
+
+
+def test_text_that_turns_out_not_to_be_utf8_is_a_400(service, rows):
+    body = written(rows) + ",".join(rows[1]).encode().replace(b"Female", b"F\xfcmale")
+    assert "UTF-8" in service.predict(body * 2000, CSV).json["detail"]
+
+
+def test_reasons_are_a_column(service, rows):
+    rows[3][rows[0].index("Contract")] = "Weekly"
+    answer = service.request("POST", "/predict?explain=true", written(rows), {"Content-Type": CSV})
+    header, *answers = list(csv.reader(io.StringIO(answer.body.decode(), newline="")))
+    assert header[-4:] == ["churn_probability", "churn", "reasons", "error"]
+    assert answers[2][-4:-1] == ["", "", ""]
+    customer = {name.lower(): cell for name, cell in zip(rows[0], rows[1], strict=True)}
+    for number in ("seniorcitizen", "tenure", "monthlycharges", "totalcharges"):
+        customer[number] = float(customer[number])
+    alone = service.request(
+        "POST", "/predict?explain=true", json.dumps(customer).encode(), {"Content-Type": "application/json"}
+    )
+    expected = "; ".join(f"{r['field']}={r['value']} {r['share']:+}" for r in alone.json["reasons"])
+    assert answers[0][-2] == expected
+
+
+@pytest.fixture(scope="module")
+def gunicorn():
+    with running([*GUNICORN, "--workers", "1"]) as service:
+        yield service
+
+
+def test_a_refused_upload_is_read_to_its_end(gunicorn):
+    # Or a client that sends all before it reads would see a broken pipe instead of the answer.
+    answer = requests.post(
+        f"{gunicorn.url}/predict", data=b"a,b\n" + b"1,2\n" * 10_000_000, headers={"Content-Type": CSV}, timeout=60
+    )
+    assert answer.status_code == 422
+    assert "header" in answer.json()["detail"]
+
+
+def chunked(body: bytes):
+    for start in range(0, len(body), 100_000):
+        yield body[start : start + 100_000]
+
+
+def test_an_upload_of_unknown_length_is_scored(gunicorn, published_csv):
+    answer = requests.post(
+        f"{gunicorn.url}/predict", data=chunked(published_csv.read_bytes()), headers={"Content-Type": CSV}, timeout=60
+    )
+    assert answer.status_code == 200
+    assert answer.content.count(b"\n") == 7044
+
+
+def open_files(service: Running, folder: Path) -> list[str]:
+    """The files in this folder that the service has open, whether they still have a name or not."""
+    links = [link for pid in service.pids() for link in Path(f"/proc/{pid}/fd").iterdir()]
+    targets = [str(link.readlink()) for link in links if link.is_symlink()]
+    return [target for target in targets if target.startswith(str(folder))]
+
+
+def send(service: Service, head: bytes, body: bytes) -> None:
+    """Send some bytes, and go away."""
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\n" + head + b"\r\n" + body)
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 100000000\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_an_upload_that_breaks_off_leaves_no_file_and_no_trace(published_csv, tmp_path, head):
+    body = published_csv.read_bytes() * 10  # more than is kept in memory
+    if b"chunked" in head:
+        body = f"{len(body):x}\r\n".encode() + body + b"\r\n100\r\n"
+    with running([*GUNICORN, "--workers", "1"], TMPDIR=str(tmp_path)) as service:
+        for _ in range(3):
+            send(service, head, body)
+        assert service.get("/health").status == 200
+        wait_until(lambda: not open_files(service, tmp_path))
+        assert list(tmp_path.iterdir()) == []
+        assert "Traceback" not in service.log()
+
+
+def test_a_client_that_does_not_fetch_the_answer_leaves_no_file(published_csv, tmp_path):
+    body = published_csv.read_bytes() * 10
+    with running([*GUNICORN, "--workers", "1"], TMPDIR=str(tmp_path)) as service:
+        send(service, f"Content-Length: {len(body)}\r\n".encode(), body)
+        assert service.get("/health").status == 200
+        wait_until(lambda: not open_files(service, tmp_path))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_and_leaves_no_file(rows, monkeypatch):
+    class FullDisk(tempfile.SpooledTemporaryFile):
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", FullDisk)
+    answer = InProcess(predict.app.test_client()).predict(written(rows), CSV)
+    assert answer.status == 507
+    assert "disk" in answer.json["detail"]
