@@ -24,12 +24,15 @@ from statistics import median
 from typing import NamedTuple
 
 import customers
+import tables
+from tables import TableFigures
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 16
 ARRAYS = (1, 100, 10_000)
+TABLE_ROWS, TABLE_ROUNDS = 1_000_000, 3
 
 GUNICORN = (sys.executable, "-m", "gunicorn", "--workers", "1")
 
@@ -169,6 +172,16 @@ def scikit_learn_in_process() -> float:
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
+def table_round(path: Path) -> TableFigures:
+    """A table through this service with one worker, and by a script on the same core."""
+    table, port = path.read_bytes(), free_port()
+    rows = table.count(b"\n") - 1
+    with serving(OURS, port) as (pid, _):
+        _, worker = family(pid)
+        seconds, growth = tables.through_the_service(port, worker, table)
+    return TableFigures(rows / seconds, rows / tables.in_a_script(path, SERVER_CORE), growth)
+
+
 def instructions(application: str) -> int:
     """Instructions a request of a WSGI application that is called in process: a long run minus a short one."""
     short, long = (_callgrind(application, requests) for requests in (200, 1200))
@@ -190,7 +203,13 @@ def _callgrind(application: str, requests: int) -> int:
     return int(re.search(r"Collected : (\d+)", done.stderr)[1])
 
 
-def results(rounds: list[dict[Contender, Figures]], peers: list[float], counted: dict[str, int], seconds: int) -> str:
+def results(
+    rounds: list[dict[Contender, Figures]],
+    peers: list[float],
+    of_tables: list[TableFigures],
+    counted: dict[str, int],
+    seconds: int,
+) -> str:
     """The figures as a page."""
 
     def middle(contender: Contender, figure: str) -> float:
@@ -250,6 +269,16 @@ def results(rounds: list[dict[Contender, Figures]], peers: list[float], counted:
         "",
         f"For arrays of {largest:,} this service does over HTTP {times:.1f} times what the last line does in process.",
         "",
+        f"A CSV of {TABLE_ROWS:,} rows, sent in one go to one worker, beside a script of `pandas.read_csv`, `to_dict`,",
+        "`dv.transform`, `predict_proba` and `to_csv` on the same core:",
+        "",
+        "| this service | the script | ratio | the worker grew by |",
+        "| --: | --: | --: | --: |",
+        f"| {median(each.service for each in of_tables):,.0f} rows/s "
+        f"| {median(each.script for each in of_tables):,.0f} rows/s "
+        f"| {median(each.service / each.script for each in of_tables):.2f} × "
+        f"| {median(each.growth for each in of_tables):.1f} MB |",
+        "",
         "Instructions a request, called in process (valgrind's callgrind; they do not swing):",
         "",
         "| | instructions | |",
@@ -287,12 +316,18 @@ def main() -> None:
                 print(f"round {number + 1}: {contender.name}: {figures[contender]}", flush=True)
             rounds.append(figures)
             peers.append(scikit_learn_in_process())
+        path = Path(folder) / "table.csv"
+        tables.write(TABLE_ROWS, path)
+        of_tables = []
+        for number in range(min(TABLE_ROUNDS, options.rounds)):
+            of_tables.append(table_round(path))
+            print(f"round {number + 1}: {of_tables[-1]}", flush=True)
     counted = {
         OURS.name: instructions("predict:app"),
         CONSTANT.name: instructions("flask_constant:app"),
         BARE.name: instructions("bare_wsgi:app"),
     }
-    page = results(rounds, peers, counted, options.seconds)
+    page = results(rounds, peers, of_tables, counted, options.seconds)
     options.output.write_text(page)
     print(page)
 
