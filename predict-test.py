@@ -5,6 +5,7 @@ cannot be reached or answers an error.
 """
 
 import argparse
+import os
 import sys
 from urllib.parse import urlsplit
 
@@ -51,9 +52,13 @@ def main() -> None:
         default="http://localhost:9696/predict",
         help="the service; a bare host works (default: %(default)s)",
     )
-    url = parser.parse_args().url
+    parser.add_argument("--api-key", default=os.environ.get("CHURN_API_KEY"), help="(default: $CHURN_API_KEY)")
+    args = parser.parse_args()
+    url = args.url
+    # As the bytes that were typed: requests would send text as Latin-1.
+    headers = {"X-API-Key": os.fsencode(args.api_key).strip()} if args.api_key else {}
     try:
-        response = requests.post(url, json=CUSTOMER, timeout=10)
+        response = requests.post(url, json=CUSTOMER, headers=headers, timeout=10)
     except requests.RequestException as error:
         sys.exit(f"predict-test.py: {url} cannot be reached: {error}")
     try:

@@ -10,7 +10,7 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from churn import about, model, prediction, problem, table, web
+from churn import about, keys, model, prediction, problem, table, web
 from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, from_json
 from churn.model import NotExplainable
 from churn.pickles import BadModel
@@ -31,6 +31,9 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
     app = web.Service(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     churn_model = model.read(model_file)
+    api_keys = keys.configured()
+    if api_keys is None:
+        app.logger.warning(keys.OPEN)
 
     @app.get("/ping")
     def ping() -> Response:
@@ -47,6 +50,8 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
 
     @app.post("/predict")
     def predict() -> Response:
+        if api_keys is not None:
+            api_keys.check(request.environ)
         explain = _asks_for_reasons()
         match request.mimetype:
             case web.JSON:
@@ -129,7 +134,7 @@ def _json(answer: object) -> Response:
 
 
 def _problem(found: Problem) -> Response:
-    return Response(found.json(), status=found.status, content_type=problem.MEDIA_TYPE)
+    return Response(found.json(), found.status, found.headers, content_type=problem.MEDIA_TYPE)
 
 
 try:

@@ -56,7 +56,7 @@ class RowReader:
         """
         texts = self._pick(row)
         try:
-            return Customer(  # type: ignore[call-arg] (the checker cannot count the remembered values)
+            return Customer(  # type: ignore[call-arg]  # it cannot count them
                 *self._first[texts[:HALF]],
                 *self._second[texts[HALF:END]],
                 _tenure(texts[END]),

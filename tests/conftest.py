@@ -99,11 +99,14 @@ class Running(Service):
         super().__init__(port)
         self.process = process
         self._log = log
+        self._printed = ""
 
     def log(self) -> str:
-        """What the server has printed so far."""
-        self._log.seek(0)
-        return self._log.read()
+        """What the server has printed so far, or until it was stopped."""
+        if not self._log.closed:
+            self._log.seek(0)
+            self._printed = self._log.read()
+        return self._printed
 
     def pids(self) -> list[int]:
         """The process and all its descendants."""
@@ -134,6 +137,7 @@ def running(command: list[str], cwd: Path = ROOT, **environment: str) -> Iterato
             service.close()
             process.terminate()
             process.wait(timeout=60)
+            service.log()
 
 
 def _answers(service: Service) -> bool:
