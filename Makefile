@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
 
-.PHONY: help serve train smoke test check bench lock clean
+.PHONY: help serve train smoke test check bench lock image run-image clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
@@ -43,6 +43,13 @@ lock: $(BIN)/pipenv ## lock the newest versions that Pipfile allows
 		lock = json.load(open("Pipfile.lock")); \
 		lock["_meta"]["sources"] = []; \
 		open("Pipfile.lock", "w").write(json.dumps(lock, indent=4, sort_keys=True) + "\n")'
+
+image: ## the Docker image churn-serving
+	docker build --tag churn-serving .
+
+run-image: image ## the service in a container, with nothing that it does not need
+	docker run --rm --publish 9696:9696 --env CHURN_API_KEYS --env CHURN_REQUIRE_KEY \
+		--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges churn-serving
 
 clean: ## remove the virtual environment and the caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

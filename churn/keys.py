@@ -99,7 +99,7 @@ def _version(file: Path) -> object:
 def _given(environ: Mapping[str, Any]) -> bytes | None:
     """The key that a request carries."""
     key = environ.get("HTTP_X_API_KEY")
-    if key is None:
+    if not key:
         # Not Werkzeug's request.authorization: it takes a key with = inside for a list of parameters.
         scheme, _, key = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "bearer":

@@ -41,6 +41,7 @@ def refused(answer: Answer, status: int) -> str:
         {"X-API-Key": SECOND.encode()},
         {"Authorization": f"Bearer {FIRST}"},
         {"authorization": b"bearer  " + SECOND.encode()},
+        {"X-API-Key": "", "Authorization": f"Bearer {FIRST}"},
     ],
     ids=str,
 )
