@@ -8,13 +8,16 @@ BIN := .venv/bin
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
 
-.PHONY: help serve train smoke test check bench lock image run-image clean
+.PHONY: help serve reload train smoke test check bench lock image run-image clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
 
 serve: $(READY) ## the service on 127.0.0.1:9696
-	@$(BIN)/gunicorn --bind 127.0.0.1:9696 predict:app
+	@$(BIN)/gunicorn --bind 127.0.0.1:9696 --pid .venv/serve.pid predict:app
+
+reload: ## have `make serve` take over a new model_C=1.0.bin
+	@kill -HUP "$$(cat .venv/serve.pid)"
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest

@@ -56,6 +56,16 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 control_socket_disable = True
 
 
+def on_reload(server):
+    """Take over the model file anew on SIGHUP, before the new workers start.
+
+    Where it cannot be served they go on with the old one: the application was loaded once, here.
+    """
+    served = getattr(server.app.wsgi(), "extensions", {}).get("served_model")
+    if served:
+        served.reload(server.log)
+
+
 def on_starting(server):
     """Say in one line that an address is taken, where gunicorn itself would retry for five seconds."""
     if "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:

@@ -10,28 +10,25 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from churn import about, keys, model, prediction, problem, table, web
-from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, from_json
+from churn import about, keys, prediction, problem, table, web
+from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, TooManyCustomers, from_json
 from churn.model import NotExplainable
 from churn.pickles import BadModel
 from churn.problem import Problem
 from churn.rows import BadTable
+from churn.serving import ServedModel
+from churn.settings import BadSetting, Settings, from_environment
 
-MODEL_FILE = Path(__file__).with_name("model_C=1.0.bin")
-
-# A body larger than this is refused unread; some 25,000 customers fit.
-MAX_JSON_BYTES = 10_000_000
-
-# A table larger than this is refused; some five million customers fit.
-MAX_CSV_BYTES = 1_000_000_000
+HERE = Path(__file__).parent
 
 
-def create_app(model_file: Path = MODEL_FILE) -> Flask:
-    """The service that answers with the model of this file."""
+def create_app(settings: Settings) -> Flask:
+    """The service with these settings. Raises `BadModel`, and `OSError` where the model cannot be read."""
     app = web.Service(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
-    churn_model = model.read(model_file)
-    api_keys = keys.configured()
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_json_bytes
+    served = ServedModel(HERE / settings.model)
+    app.extensions["served_model"] = served
+    api_keys = keys.configured(settings)
     if api_keys is None:
         app.logger.warning(keys.OPEN)
 
@@ -42,7 +39,7 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
     @app.get("/health")
     def health() -> Response:
         try:
-            churn_model.probability(SEED_CUSTOMER)
+            served.model.probability(SEED_CUSTOMER)
         except Exception as error:
             app.logger.exception("the model does not score")
             raise Problem(503, "The model does not score; the service's log says why.") from error
@@ -55,7 +52,8 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
         explain = _asks_for_reasons()
         match request.mimetype:
             case web.JSON:
-                return _json(prediction.predict(churn_model, from_json(web.body(request)), explain))
+                customers = from_json(web.body(request), settings.max_customers)
+                return _json(prediction.predict(served.model, customers, explain))
             case web.CSV:
                 return web.file_response(_scored_table(explain), web.CSV)
             case other:
@@ -65,9 +63,9 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
                 )
 
     def _scored_table(explain: bool) -> IO[bytes]:
-        upload = web.upload(request, MAX_CSV_BYTES)
+        upload = web.upload(request, settings.max_csv_bytes)
         try:
-            return table.score(upload, churn_model, explain)
+            return table.score(upload, served.model, explain)
         except (BadTable, InvalidCustomers, NotExplainable):
             # Most clients read no answer before they have sent all.
             while upload.read(web.CHUNK):
@@ -80,7 +78,7 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
 
     @app.get("/model")
     def about_model() -> Response:
-        return _json(about.served(churn_model))
+        return _json(about.served(served.model))
 
     @app.errorhandler(NotJSON)
     def not_json(error: NotJSON) -> Response:
@@ -93,6 +91,10 @@ def create_app(model_file: Path = MODEL_FILE) -> Flask:
     @app.errorhandler(NotExplainable)
     def not_explainable(error: NotExplainable) -> Response:
         return _problem(Problem(422, str(error)))
+
+    @app.errorhandler(TooManyCustomers)
+    def too_many_customers(error: TooManyCustomers) -> Response:
+        return _problem(Problem(413, str(error)))
 
     @app.errorhandler(InvalidCustomers)
     def invalid_customers(error: InvalidCustomers) -> Response:
@@ -138,7 +140,9 @@ def _problem(found: Problem) -> Response:
 
 
 try:
-    app = create_app(Path(os.environ.get("CHURN_MODEL", MODEL_FILE)))
+    app = create_app(from_environment())
+except BadSetting as wrong:
+    sys.exit(f"predict.py: {wrong}")
 except (BadModel, OSError) as unusable:
     sys.exit(f"predict.py: the model cannot be served: {unusable}")
 

@@ -15,7 +15,7 @@ def app(environ, start_response):
     if environ["REQUEST_METHOD"] == "POST":
         length = int(environ["CONTENT_LENGTH"])
         body = msgspec.json.encode(
-            prediction.predict(churn_model, from_json(environ["wsgi.input"].read(length)), explain=False)
+            prediction.predict(churn_model, from_json(environ["wsgi.input"].read(length), most=100_000), explain=False)
         )
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]

@@ -1,9 +1,5 @@
 """Who may ask for predictions: the API keys, and whether a request carries one of them.
 
-    CHURN_API_KEYS       the keys, separated by commas
-    CHURN_API_KEYS_FILE  a file with a key a line; it may change while the service runs
-    CHURN_REQUIRE_KEY=1  without a key nobody may ask, instead of everybody
-
 Keys are bytes: HTTP headers, the environment and the file can each hold any.
 """
 
@@ -17,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from churn.problem import Problem
+from churn.settings import Settings
 
 OPEN = "No API key is configured: whoever reaches this service may ask it. CHURN_API_KEYS=KEY closes it."
 NO_KEY_YET = (
@@ -72,12 +69,11 @@ class Keys:
         return digests
 
 
-def configured(environment: Mapping[str, str] = os.environ) -> Keys | None:
-    """The keys that these environment variables name; None where the service is open to everybody."""
-    keys = os.fsencode(environment.get("CHURN_API_KEYS", ""))
-    file = environment.get("CHURN_API_KEYS_FILE")
-    required = environment.get("CHURN_REQUIRE_KEY", "") not in ("", "0")
-    if _digests(keys) or file or required:
+def configured(settings: Settings) -> Keys | None:
+    """The keys that these settings name; None where the service is open to everybody."""
+    keys = os.fsencode(settings.api_keys)
+    file = settings.api_keys_file
+    if _digests(keys) or file or settings.require_key:
         return Keys(keys, Path(file) if file else None)
     return None
 

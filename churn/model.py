@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from churn import figures, pickles
-from churn.customer import CATEGORIES, END, FIELDS, HALF, NUMBERS, Customer, Field, canonical, features
+from churn.customer import CATEGORIES, END, FIELDS, HALF, NUMBERS, SEED_CUSTOMER, Customer, Field, canonical, features
 from churn.figures import TrainingFigures
 from churn.pickles import BadModel, Inert
 
@@ -98,12 +98,14 @@ def write(pair: tuple[Any, Any], path: Path) -> None:
 def read(path: Path) -> Model:
     """The model of a file; a linear one without scikit-learn, whatever version wrote it.
 
-    Nothing in the file is run. Raises `BadModel` where it cannot be served, and `OSError` where
-    it cannot be read.
+    Nothing in the file is run. Raises `BadModel` where it cannot be served or does not say of the
+    course's customer what it said when it was trained, and `OSError` where it cannot be read.
     """
     data = path.read_bytes()
     try:
-        return _from_pickle(data, path.name)
+        model = _from_pickle(data, path.name)
+        _test(model)
+        return model
     except BadModel as error:
         raise BadModel(f"{path}: {error}") from error
 
@@ -126,6 +128,15 @@ def _from_pickle(data: bytes, name: str) -> Model:
             raise
         raise BadModel(f"its vectorizer or its classifier is not fitted: {error!r}") from error
     return SklearnModel.from_pickle(data, classifier, named, about)
+
+
+def _test(model: Model) -> None:
+    """Raise `BadModel` where a model does not score the course's customer as its training did."""
+    probability = model.probability(SEED_CUSTOMER)
+    figures = model.about.figures
+    expected = figures.seed_probability if figures else probability
+    if not 0 <= probability <= 1 or abs(probability - expected) > 1e-9:
+        raise BadModel(f"it gives the course's customer {probability}, where its training gave her {expected}")
 
 
 def _is_linear(vectorizer: Inert, classifier: Inert) -> bool:

@@ -9,6 +9,7 @@ from test_scripts import run
 
 from churn import keys
 from churn.problem import Problem
+from churn.settings import from_environment
 
 FIRST, SECOND = "first-key", "schlüssel=€2/"
 
@@ -130,14 +131,14 @@ def test_a_file_without_a_key_closes_the_service(tmp_path, content):
     file = tmp_path / "keys"
     if content is not None:
         file.write_bytes(content)
-    found = keys.configured({"CHURN_API_KEYS_FILE": str(file)})
+    found = keys.configured(from_environment({"CHURN_API_KEYS_FILE": str(file)}))
     with pytest.raises(Problem) as refusal:
         found.check({"HTTP_X_API_KEY": "any"})
     assert refusal.value.status == 503
 
 
 def test_an_unreadable_file_is_logged_once_and_not_with_every_request(tmp_path, caplog):
-    found = keys.configured({"CHURN_API_KEYS_FILE": str(tmp_path)})  # a folder
+    found = keys.configured(from_environment({"CHURN_API_KEYS_FILE": str(tmp_path)}))  # a folder
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             with pytest.raises(Problem):
@@ -149,7 +150,7 @@ def test_an_unreadable_file_is_logged_once_and_not_with_every_request(tmp_path, 
 def test_the_variables_and_the_file_add_up(tmp_path):
     file = tmp_path / "keys"
     file.write_text("b\n")
-    found = keys.configured({"CHURN_API_KEYS": "a", "CHURN_API_KEYS_FILE": str(file)})
+    found = keys.configured(from_environment({"CHURN_API_KEYS": "a", "CHURN_API_KEYS_FILE": str(file)}))
     found.check({"HTTP_X_API_KEY": "a"})
     found.check({"HTTP_X_API_KEY": "b"})
 
@@ -157,7 +158,7 @@ def test_the_variables_and_the_file_add_up(tmp_path):
 def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
     file = tmp_path / "keys"
     file.write_text("a\n")
-    found = keys.configured({"CHURN_API_KEYS_FILE": str(file)})
+    found = keys.configured(from_environment({"CHURN_API_KEYS_FILE": str(file)}))
     found.check({"HTTP_X_API_KEY": "a"})
     monkeypatch.setattr("pathlib.Path.read_bytes", lambda _: pytest.fail("it was read again"))
     found.check({"HTTP_X_API_KEY": "a"})

@@ -1,0 +1,27 @@
+"""The model that answers, and its successor."""
+
+import logging
+from pathlib import Path
+
+from churn import model
+from churn.pickles import BadModel
+
+
+class ServedModel:
+    """The model of a file, as it was when it was last taken over.
+
+    Raises `BadModel`, and `OSError` where the file cannot be read.
+    """
+
+    def __init__(self, file: Path):
+        self._file = file
+        self.model = model.read(file)
+
+    def reload(self, log: logging.Logger) -> None:
+        """Take over the file as it is now; where that cannot be served, keep the model and say so."""
+        try:
+            self.model = model.read(self._file)
+        except (BadModel, OSError) as error:
+            log.error("The model file is refused, and the old model goes on serving: %s", error)
+        else:
+            log.info("The model file is taken over: SHA-256 %s", self.model.about.sha256)

@@ -1,0 +1,64 @@
+"""The settings: where they come from, what they limit, and that they are written down."""
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from conftest import GUNICORN, MODEL_FILE, ROOT, running
+
+from churn.settings import BadSetting, Settings, from_environment, variable
+
+
+def test_every_setting_is_in_the_readme_with_its_default():
+    readme = (ROOT / "README.md").read_text()
+    for name, value in msgspec.structs.asdict(Settings()).items():
+        default = f"{value:,}" if type(value) is int else {"": "none", False: "0"}.get(value, value)
+        assert f"| `{variable(name)}` | {default} |" in readme
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"CHURN_MAX_JSON_BYTES": "10 MB"}, "CHURN_MAX_JSON_BYTES is '10 MB'; it must be a whole number"),
+        ({"CHURN_MAX_CUSTOMERS": "1.5"}, "CHURN_MAX_CUSTOMERS is '1.5'; it must be a whole number"),
+        ({"CHURN_REQUIRE_KEY": "maybe"}, "CHURN_REQUIRE_KEY is 'maybe'; it must be 1 or 0"),
+    ],
+)
+def test_a_bad_setting_is_named(environment, said):
+    with pytest.raises(BadSetting, match=said):
+        from_environment(environment)
+    done = subprocess.run(
+        [sys.executable, "-c", "import predict"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, f"predict.py: {said}\n")
+
+
+def test_what_is_empty_is_not_set():
+    assert from_environment({"CHURN_MAX_CUSTOMERS": "", "CHURN_MODEL": ""}) == Settings()
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A service with small limits."""
+    limits = {"CHURN_MAX_JSON_BYTES": "5000", "CHURN_MAX_CSV_BYTES": "5000", "CHURN_MAX_CUSTOMERS": "2"}
+    with running(GUNICORN, **limits) as service:
+        yield service
+
+
+def test_what_is_too_large_is_a_413(small, customer):
+    assert small.predict([customer, customer]).status == 200
+    for body, content_type, said in (
+        (b" " * 5001, "application/json", ""),
+        (msgspec.json.encode([customer] * 3), "application/json", "An array can have 2 customers"),
+        (b"a,b\n" + b"1,2\n" * 2000, "text/csv", ""),
+    ):
+        answer = small.predict(body, content_type)
+        assert (answer.status, answer.headers["content-type"]) == (413, "application/problem+json")
+        assert said in answer.json["detail"]
+    assert small.predict(customer).status == 200
+
+
+def test_the_model_file_may_be_named_from_the_services_folder(customer):
+    with running(GUNICORN, CHURN_MODEL=MODEL_FILE.name) as service:
+        assert service.get("/model").json["file"] == MODEL_FILE.name
