@@ -140,6 +140,19 @@ def running(command: list[str], cwd: Path = ROOT, **environment: str) -> Iterato
             service.log()
 
 
+def run(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """Run Python with these arguments, to its end."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def _answers(service: Service) -> bool:
     try:
         return service.get("/ping").body == b"PONG"

@@ -4,8 +4,7 @@ import json
 import logging
 
 import pytest
-from conftest import GUNICORN, WAITRESS, Answer, Service, running
-from test_scripts import run
+from conftest import GUNICORN, WAITRESS, Answer, Service, run, running
 
 from churn import keys
 from churn.problem import Problem

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn
-from conftest import GUNICORN, MODEL_FILE, ROOT, running
+from conftest import GUNICORN, MODEL_FILE, ROOT, run, running
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
@@ -266,9 +266,12 @@ def test_a_file_that_calls_a_function_is_refused_before_it_runs(table, rows, fil
     assert not trace.exists()
 
 
+REFUSING = ["-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:0"]
+
+
 def test_gunicorn_does_not_start_with_a_hostile_model(file, tmp_path):
     file.write_bytes(pickle.dumps(Call(os.system, f"touch {tmp_path}/trace")))
-    done = start(CHURN_MODEL=str(file))
+    done = run(*REFUSING, CHURN_MODEL=str(file))
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
     assert line.startswith(f"predict.py: the model cannot be served: {file}: it names posix.system")
@@ -277,22 +280,10 @@ def test_gunicorn_does_not_start_with_a_hostile_model(file, tmp_path):
 
 
 def test_gunicorn_does_not_start_without_its_model(tmp_path):
-    done = start(CHURN_MODEL=str(tmp_path / "none.bin"))
+    done = run(*REFUSING, CHURN_MODEL=str(tmp_path / "none.bin"))
     assert done.returncode == 1
     assert "No such file" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-
-
-def start(**environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:0"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_a_forest_is_served_over_http(table, rows, file, customer):

@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import os
 import re
 import socket
 import subprocess
@@ -11,19 +10,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, ROOT, Service, free_port, running
-
-
-def run(*words: str, cwd=ROOT, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from conftest import GUNICORN, MODEL_FILE, ROOT, Service, free_port, run, running
 
 
 @pytest.fixture(scope="module")
