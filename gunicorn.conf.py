@@ -34,8 +34,9 @@ workers = number("WEB_CONCURRENCY") or cores()
 
 # Threads, so that a connection that is kept alive, or slow, does not hold up the others. The class
 # sync would close every connection after one answer. Four threads cost no more than one, and keep
-# a table that is being scored from holding up single customers.
-worker_class = "gthread"
+# a table that is being scored from holding up single customers. The class is gunicorn's gthread,
+# with the difference that a slow client does not hold a thread.
+worker_class = "churn.worker.Worker"
 threads = 4
 
 # Longer than a load balancer keeps an idle connection (60 s at AWS): it must be the one to close it,
