@@ -10,6 +10,7 @@ import contextlib
 import re
 import socket
 import struct
+import sys
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -104,7 +105,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """The threaded worker, as `worker_class` in gunicorn.conf.py; without TLS, which the load balancer ends."""
+    """The threaded worker, as `worker_class` in gunicorn.conf.py, for plain HTTP/1."""
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
@@ -114,6 +115,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         # Room for the request line and all headers that gunicorn's limits allow.
         field = self.cfg.limit_request_field_size or 8190
         self._most_head = self.cfg.limit_request_line + self.cfg.limit_request_fields * (field + 4)
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Gunicorn calls this at its start. Exits where the settings ask for what only its own worker can do."""
+        super().check_config(cfg, log)
+        if cfg.is_ssl or cfg.protocol != "http":
+            log.error("TLS and other protocols than HTTP need gunicorn's own worker: add --worker-class gthread.")
+            sys.exit(1)
 
     def init_process(self) -> None:
         self._probes = ThreadPoolExecutor(max_workers=1)
