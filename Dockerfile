@@ -24,6 +24,8 @@ ENV PATH=/opt/venv/bin:$PATH PORT=9696
 WORKDIR /app
 COPY ["gunicorn.conf.py", "predict.py", "./"]
 COPY ["churn/*.py", "churn/"]
+COPY ["templates/*", "templates/"]
+COPY ["static/*", "static/"]
 # Last, since it changes most often.
 COPY ["model_C=1.0.bin", "./"]
 EXPOSE 9696

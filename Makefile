@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
 
-.PHONY: help serve reload train smoke test check bench lock image run-image clean
+.PHONY: help serve reload train smoke test fuzz check bench lock image run-image clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
@@ -21,6 +21,9 @@ reload: ## have `make serve` take over a new model_C=1.0.bin
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest
+
+fuzz: $(READY) ## thousands of requests made up from the API's description, to the running service
+	@PYTHONPATH=.:tests SCHEMATHESIS_HOOKS=fuzz_tables $(BIN)/st run --max-examples 3000 http://127.0.0.1:9696/openapi.json
 
 train: $(READY) ## train model_C=1.0.bin anew
 	@$(BIN)/python train.py
@@ -55,7 +58,7 @@ run-image: image ## the service in a container, with nothing that it does not ne
 		--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges churn-serving
 
 clean: ## remove the virtual environment and the caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/pipenv:

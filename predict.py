@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import IO
 
+import flask_swagger_ui
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, render_template, request, send_from_directory
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from churn import about, keys, prediction, problem, table, web
+from churn import about, keys, openapi, prediction, problem, table, web
 from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, TooManyCustomers, from_json
 from churn.model import NotExplainable
 from churn.pickles import BadModel
@@ -20,6 +21,7 @@ from churn.serving import ServedModel
 from churn.settings import BadSetting, Settings, from_environment
 
 HERE = Path(__file__).parent
+SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
 
 
 def create_app(settings: Settings) -> Flask:
@@ -79,6 +81,18 @@ def create_app(settings: Settings) -> Flask:
     @app.get("/model")
     def about_model() -> Response:
         return _json(about.served(served.model))
+
+    @app.get("/openapi.json")
+    def description() -> Response:
+        return _json(openapi.document())
+
+    @app.get("/docs")
+    def docs() -> Response:
+        return web.page(render_template("docs.html"))
+
+    @app.get("/docs/<path:file>")
+    def docs_asset(file: str) -> Response:
+        return send_from_directory(SWAGGER_UI, file)
 
     @app.errorhandler(NotJSON)
     def not_json(error: NotJSON) -> Response:

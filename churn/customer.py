@@ -123,7 +123,8 @@ class InvalidCustomers(ValueError):
         customers = len({error.index for error in self.errors})
         who = who or ("One customer is" if customers == 1 else f"{customers} customers are")
         or_more = "or more " if len(errors) > MOST_ERRORS else ""
-        super().__init__(f"{who} invalid: see the {len(self.errors)} {or_more}errors.")
+        counted = "error" if len(self.errors) == 1 else f"{len(self.errors)} {or_more}errors"
+        super().__init__(f"{who} invalid: see the {counted}.")
 
 
 class TooManyCustomers(ValueError):
@@ -246,7 +247,7 @@ def from_record(record: object, index: int = 0, *, numbers_as_text: bool = False
     # A key in canonical spelling wins over other spellings of it.
     given = {canonical(key): value for key, value in record.items()} | record
     values = {name: _readable(given[name]) for name in FIELD_NAMES if name in given}
-    values["customerid"] = given.get("customerid")
+    values["customerid"] = _whole(given.get("customerid"))
     if numbers_as_text and values.get("totalcharges") in BLANK:
         values["totalcharges"] = "0"
     try:
@@ -257,11 +258,12 @@ def from_record(record: object, index: int = 0, *, numbers_as_text: bool = False
 
 def _readable(value: object) -> object:
     """A decoded value as the schema reads it."""
-    if isinstance(value, str):
-        return canonical(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # to JSON 24.0 is a whole number
-    return value
+    return canonical(value) if isinstance(value, str) else _whole(value)
+
+
+def _whole(value: object) -> object:
+    """A whole number as such: to JSON 24.0 is one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _errors(given: dict[str, object], values: dict[str, object], index: int, strict: bool) -> Iterator[FieldError]:

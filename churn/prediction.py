@@ -1,6 +1,8 @@
 """What the service says of a customer."""
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from churn.customer import Customer, CustomerId
 from churn.model import THRESHOLD, Model, Reason
@@ -12,7 +14,7 @@ class Prediction(Struct, frozen=True, gc=False, omit_defaults=True):
     `customerid` is the customer's, where it had one; `reasons` where they were asked for.
     """
 
-    churn_probability: float
+    churn_probability: Annotated[float, Meta(ge=0, le=1)]
     churn: bool
     customerid: CustomerId = None
     reasons: list[Reason] | None = None

@@ -2,20 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Literal
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType
 
 from churn.customer import FieldError
 
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(Exception):
-    """An answer other than success; its message is the problem's `detail`.
+class ProblemDetails(Struct):
+    """A problem: `title` and `status` tell its kind, `detail` says in words what happened.
 
-    `errors` says what is wrong with which customer; `headers` go with the answer. The type stays
-    RFC 9457's `about:blank`: the status says which kind of problem it is.
+    `errors` says what is wrong with which customer. The type stays RFC 9457's `about:blank`:
+    the status says which kind of problem it is.
     """
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    detail: str
+    errors: Sequence[FieldError] | UnsetType = UNSET
+
+
+class Problem(Exception):
+    """An answer other than success; its message is the problem's `detail`; `headers` go with it."""
 
     def __init__(
         self,
@@ -32,11 +44,6 @@ class Problem(Exception):
         super().__init__(detail)
 
     def json(self) -> bytes:
-        """The problem as a JSON object."""
-        members = {
-            "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "detail": self.detail,
-        }
-        return msgspec.json.encode(members | {"errors": self.errors} if self.errors else members)
+        """The problem as a JSON object; see `ProblemDetails`."""
+        title = HTTPStatus(self.status).phrase
+        return msgspec.json.encode(ProblemDetails("about:blank", title, self.status, self.detail, self.errors or UNSET))

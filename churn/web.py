@@ -15,6 +15,16 @@ CSV = "text/csv"
 # Bytes of a body that are read at once.
 CHUNK = 65536
 
+# What a page may load: its own files and nothing else, and no script or style inside the page.
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
 
 class NoSession(SessionInterface):
     """A session that is always empty and never saved: the service knows no users."""
@@ -84,3 +94,8 @@ class JSONResponse(Response):
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response(self.status, self.headers.to_wsgi_list())
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._body]
+
+
+def page(html: str) -> Response:
+    """A page for people."""
+    return Response(html, mimetype="text/html", headers=PAGE_HEADERS)

@@ -96,8 +96,8 @@ def test_other_keys_are_ignored(service: Service, customer):
 
 
 def test_whole_numbers_may_come_as_floats(service: Service, customer):
-    as_floats = customer | {"tenure": 24.0, "seniorcitizen": 0.0}
-    assert service.predict(as_floats).json == service.predict(customer).json
+    as_floats = customer | {"tenure": 24.0, "seniorcitizen": 0.0, "customerid": 7.0}
+    assert service.predict(as_floats).json == service.predict(customer | {"customerid": 7}).json
 
 
 @pytest.mark.parametrize(

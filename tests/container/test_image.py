@@ -268,6 +268,7 @@ def test_the_image_adds_the_packages_and_the_service_and_nothing_else():
         "/app/predict.py",
         "/app/model_C=1.0.bin",
         *(f"/app/churn/{name}" for name in service),
+        *(f"/app/{path.relative_to(ROOT)}" for name in ("templates", "static") for path in (ROOT / name).iterdir()),
         *(name for name in added if name in ("/.dockerenv", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")),
     }
     parts = {part for name in packages for part in name.split("/")}

@@ -1,0 +1,153 @@
+"""GET /openapi.json and GET /docs: the description is valid, complete, and true."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import GUNICORN, ROOT, Service, running
+from openapi_spec_validator import validate
+
+import predict
+from churn import model, openapi, table
+from churn.customer import FIELDS
+from churn.examples import CLOSED, DISK_FULL, EXAMPLES, NO_KEY, TOO_LARGE, UNHEALTHY
+from churn.settings import Settings
+
+# Pages are for people, and their files belong to them.
+PAGES = {"/docs", "/docs/<path:file>", "/static/<path:filename>"}
+
+
+def test_the_description_is_valid_openapi(service: Service):
+    answer = service.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json["openapi"].startswith("3.1")
+    validate(answer.json)
+
+
+def test_every_route_is_described_with_its_method():
+    routes = {
+        (rule.rule, method.lower())
+        for rule in predict.app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+        if rule.rule not in PAGES
+    }
+    described = {(path, method) for path, item in openapi.document()["paths"].items() for method in item}
+    assert described == routes
+
+
+def test_the_customer_described_is_the_customer_of_the_schema():
+    described = openapi.document()["components"]["schemas"]["Customer"]
+    assert described["required"] == [field.name for field in FIELDS]
+    for field in FIELDS:
+        if field.is_category:
+            assert set(described["properties"][field.name]["enum"]) == set(field.allowed)
+        else:
+            assert described["properties"][field.name]["maximum"] == 2**53 - 1
+
+
+def test_an_example_is_shown_with_its_request_and_its_answer():
+    described = openapi.document()["paths"]["/predict"]["post"]
+    for media_type, name in (("application/json", "several"), ("text/csv", "table")):
+        assert name in described["requestBody"]["content"][media_type]["examples"]
+        assert name in described["responses"]["200"]["content"][media_type]["examples"]
+
+
+def test_every_described_status_has_an_example():
+    paths = openapi.document()["paths"]
+    described = {
+        (path, int(status)) for path, item in paths.items() for each in item.values() for status in each["responses"]
+    }
+    shown = {(example.path.partition("?")[0], example.status) for example in EXAMPLES}
+    assert described == shown
+
+
+@pytest.mark.parametrize(
+    "example",
+    [example for example in EXAMPLES if example not in (UNHEALTHY, NO_KEY, CLOSED, TOO_LARGE, DISK_FULL)],
+    ids=lambda example: f"{example.path[1:]}-{example.name}",
+)
+def test_an_example_gets_the_answer_that_is_shown(service: Service, example):
+    headers = {"Content-Type": example.content_type} if example.content_type else {}
+    answer = service.request(example.method, example.path, example.body, headers)
+    assert answer.status == example.status
+    if example.answer is not None:
+        found = answer.body.decode() if answer.headers["content-type"].startswith("text/") else answer.json
+        assert rounded(found) == rounded(example.answer)
+
+
+def test_the_example_of_a_model_that_does_not_score(monkeypatch):
+    class Broken:
+        def probability(self, customer):
+            raise ArithmeticError
+
+    monkeypatch.setattr(model, "read", lambda path: Broken())
+    answer = predict.create_app(Settings()).test_client().get(UNHEALTHY.path)
+    assert (answer.status_code, answer.json) == (UNHEALTHY.status, UNHEALTHY.answer)
+
+
+@pytest.mark.parametrize(
+    ("example", "settings"),
+    [(NO_KEY, Settings(api_keys="4d0fa1")), (CLOSED, Settings(require_key=True))],
+    ids=["no-key", "closed"],
+)
+def test_the_examples_of_a_service_with_keys(example, settings):
+    client = predict.create_app(settings).test_client()
+    answer = client.post(example.path, data=example.body, content_type=example.content_type)
+    assert (answer.status_code, answer.json) == (example.status, example.answer)
+
+
+def test_the_example_of_a_body_that_is_too_large():
+    # In process: a server refuses it unread, and then it is chance whether the client reads the answer.
+    body, media_type = TOO_LARGE.body, TOO_LARGE.content_type
+    answer = predict.app.test_client().post(TOO_LARGE.path, data=body, content_type=media_type)
+    assert (answer.status_code, answer.json) == (TOO_LARGE.status, TOO_LARGE.answer)
+
+
+def test_the_example_of_a_full_disk(monkeypatch):
+    def disk_full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(table, "score", disk_full)
+    answer = predict.app.test_client().post(DISK_FULL.path, data=DISK_FULL.body, content_type=DISK_FULL.content_type)
+    assert (answer.status_code, answer.json) == (DISK_FULL.status, DISK_FULL.answer)
+
+
+def rounded(value):
+    """A decoded answer with its numbers to nine places, since the last ones depend on the machine."""
+    match value:
+        case dict():
+            return {key: rounded(each) for key, each in value.items()}
+        case list():
+            return [rounded(each) for each in value]
+        case float():
+            return round(value, 9)
+        case str():
+            return re.sub(r"\d+\.\d{9,}", lambda number: str(round(float(number[0]), 9)), value)
+    return value
+
+
+def test_schemathesis_finds_no_difference_between_description_and_service():
+    with running(GUNICORN) as service:
+        schemathesis = [sys.executable, "-m", "schemathesis.cli", "run", "--max-examples", "100", "--seed", "1"]
+        done = subprocess.run(
+            [*schemathesis, f"{service.url}/openapi.json"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": ".:tests", "SCHEMATHESIS_HOOKS": "fuzz_tables"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_docs_page_loads_its_files_from_here(service: Service):
+    page = service.get("/docs")
+    assert page.status == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for file in ("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/static/docs.js"):
+        assert service.get(file).status == 200
+    assert service.get("/docs/no-such-file.js").status == 404
