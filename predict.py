@@ -11,7 +11,7 @@ import msgspec
 from flask import Flask, Response, render_template, request, send_from_directory
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from churn import about, keys, openapi, prediction, problem, table, web
+from churn import about, keys, openapi, page, prediction, problem, table, web
 from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, TooManyCustomers, from_json
 from churn.model import NotExplainable
 from churn.pickles import BadModel
@@ -81,6 +81,10 @@ def create_app(settings: Settings) -> Flask:
     @app.get("/model")
     def about_model() -> Response:
         return _json(about.served(served.model))
+
+    @app.get("/")
+    def index() -> Response:
+        return web.page(render_template("page.html", **page.context(about.served(served.model))))
 
     @app.get("/openapi.json")
     def description() -> Response:

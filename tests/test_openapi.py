@@ -17,7 +17,7 @@ from churn.examples import CLOSED, DISK_FULL, EXAMPLES, NO_KEY, TOO_LARGE, UNHEA
 from churn.settings import Settings
 
 # Pages are for people, and their files belong to them.
-PAGES = {"/docs", "/docs/<path:file>", "/static/<path:filename>"}
+PAGES = {"/", "/docs", "/docs/<path:file>", "/static/<path:filename>"}
 
 
 def test_the_description_is_valid_openapi(service: Service):

@@ -1,0 +1,86 @@
+// The service: asked for predictions, with a key where it wants one.
+
+const STORED_KEY = "churn-serving-key"; // in this tab's session storage, never in an address
+
+/** An answer other than success, in the service's words; `errors` names the fields concerned. */
+export class Problem extends Error {
+  constructor(status, detail, errors = []) {
+    super(detail);
+    this.status = status;
+    this.errors = errors;
+  }
+}
+
+/**
+ * POST a body to an address of the service; gives the answer as a Blob.
+ * `signal` stops it; `onSent` hears the share of the body that has gone out, from 0 to 1.
+ * Throws a Problem, or an AbortError where it was stopped.
+ */
+export async function post(address, type, body, { signal, onSent } = {}) {
+  for (;;) {
+    const key = sessionStorage.getItem(STORED_KEY);
+    const headers = { "Content-Type": type, ...(key && { "X-API-Key": key }) };
+    const { status, answer } = await send(address, headers, body, signal, onSent);
+    if (status === 200) return answer;
+    const problem = await asProblem(status, answer);
+    if (status !== 401) throw problem;
+    // While this request was under way, another may have learned the key.
+    const learned = sessionStorage.getItem(STORED_KEY) !== key || (await askForKey(key ? problem.message : ""));
+    if (!learned) throw new Problem(status, "The service wants an API key.");
+    signal?.throwIfAborted();
+  }
+}
+
+// XMLHttpRequest, since fetch does not tell how much of a body has been sent.
+function send(address, headers, body, signal, onSent) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", address);
+    request.responseType = "blob";
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    if (onSent) {
+      request.upload.onprogress = ({ loaded, total }) => onSent(loaded / total);
+      request.upload.onload = () => onSent(1);
+    }
+    request.onload = () => resolve({ status: request.status, answer: request.response });
+    request.onerror = () => reject(new Problem(0, "The service cannot be reached, or the connection broke off."));
+    request.onabort = () => reject(new DOMException("stopped", "AbortError"));
+    signal?.addEventListener("abort", () => request.abort());
+    request.send(body);
+  });
+}
+
+async function asProblem(status, answer) {
+  try {
+    const { detail, errors } = JSON.parse(await answer.text());
+    return new Problem(status, detail, errors);
+  } catch {
+    return new Problem(status, `The service answered ${status}, without saying why.`);
+  }
+}
+
+let asking = null; // one question, however many requests wait for its answer
+
+function askForKey(problem) {
+  asking ??= new Promise((resolve) => {
+    const dialog = document.getElementById("key");
+    const input = document.getElementById("key-input");
+    show(document.getElementById("key-problem"), problem);
+    dialog.returnValue = "";
+    dialog.addEventListener("close", () => {
+      const given = dialog.returnValue === "use";
+      if (given) sessionStorage.setItem(STORED_KEY, input.value);
+      input.value = "";
+      asking = null;
+      resolve(given);
+    }, { once: true });
+    dialog.showModal();
+  });
+  return asking;
+}
+
+/** Show a message in an element; without a message hide the element. */
+export function show(element, message) {
+  element.textContent = message;
+  element.hidden = !message;
+}

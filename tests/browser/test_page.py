@@ -1,0 +1,308 @@
+"""The page for people, used as people use it."""
+
+import csv
+import io
+import json
+import pickle
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import GUNICORN, running
+from playwright.sync_api import expect
+
+from churn.customer import FIELDS
+
+
+@pytest.fixture
+def scored(site, published_csv):
+    """The API's answer to the real table."""
+    return site.predict(published_csv.read_bytes(), "text/csv").body
+
+
+def drop(page, path):
+    """Drop a file on the page's drop zone, as the mouse does."""
+    data = page.evaluate_handle(
+        """([text, name]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([text], name));
+            return data;
+        }""",
+        [path.read_text(), path.name],
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": data})
+
+
+def percent(probability):
+    return f"{100 * probability:.1f}%"
+
+
+def number(page, selector):
+    return int(page.inner_text(selector).strip("≈ ").replace(",", ""))
+
+
+# One customer
+
+
+def test_the_form_has_the_fields_of_the_schema_and_the_seed_customer(page, customer):
+    fields = page.evaluate("Object.fromEntries(new FormData(document.getElementById('customer-form')))")
+    assert list(fields) == [field.name for field in FIELDS]
+    assert fields == {
+        name: str(round(value, 2) if name == "totalcharges" else value) for name, value in customer.items()
+    }
+    for field in FIELDS:
+        if field.is_category:
+            options = page.locator(f"#{field.name} option").evaluate_all("options => options.map(each => each.value)")
+            assert options == [str(value) for value in field.allowed]
+
+
+def test_the_answer_follows_a_field(page, site, customer):
+    expect(page.locator("#probability")).to_have_text("33.9%")
+    expect(page.locator("#decision")).to_have_text("No discount")
+    page.fill("#tenure", "1")
+    page.fill("#totalcharges", "29.85")
+    expect(page.locator("#probability")).to_have_text("62.8%")
+    expect(page.locator("#decision")).to_have_text("Send the discount")
+    page.select_option("#internetservice", "fiber_optic")
+    changed = customer | {"tenure": 1, "totalcharges": 29.85, "internetservice": "fiber_optic"}
+    expect(page.locator("#probability")).to_have_text(percent(site.predict(changed).json["churn_probability"]))
+
+
+def test_a_two_year_contract_is_one_click_and_the_first_customer_another(page, site, customer):
+    page.get_by_role("button", name="Two year").click()
+    answer = site.predict(customer | {"contract": "two_year"}).json
+    expect(page.locator("#probability")).to_have_text(percent(answer["churn_probability"]))
+    expect(page.locator("#contract")).to_have_value("two_year")
+    expect(page.get_by_role("button", name="Two year")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Back to the first customer").click()
+    expect(page.locator("#probability")).to_have_text("33.9%")
+    expect(page.get_by_role("button", name="Two year")).to_have_attribute("aria-pressed", "false")
+
+
+def test_the_reasons_are_the_services_in_its_order_and_the_forms_words(page, site, customer):
+    asked = json.dumps(customer | {"contract": "two_year"}).encode()
+    answer = site.request("POST", "/predict?explain=true", asked, {"Content-Type": "application/json"})
+    page.select_option("#contract", "two_year")
+    expect(page.locator("#reasons li[data-field=contract] .name")).to_have_text("Contract: Two year")
+    reasons = answer.json["reasons"]
+    rows = page.locator("#reasons li").evaluate_all("rows => rows.map(row => row.dataset.field)")
+    assert rows == [reason["field"] for reason in reasons]
+    for reason in reasons:
+        row = page.locator(f"#reasons li[data-field={reason['field']}]")
+        expect(row.locator(".share")).to_have_text(f"{reason['share']:+.2f}".replace("-", "\N{MINUS SIGN}"))
+        towards = "leaving" if reason["share"] > 0 else "staying"
+        expect(row.locator(".towards")).to_have_class(f"towards {towards}")
+
+
+def test_an_error_is_said_beside_its_field(page):
+    page.fill("#tenure", "-1")
+    problem = page.locator("#tenure-problem")
+    expect(problem).to_have_text("-1 is not a whole number from 0 to 9007199254740991")
+    expect(page.locator("#tenure")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#tenure")).to_have_accessible_description(problem.inner_text())
+    page.fill("#monthlycharges", "")
+    expect(page.locator("#monthlycharges-problem")).to_have_text("it is missing")
+    page.fill("#tenure", "24")
+    page.fill("#monthlycharges", "29.85")
+    expect(problem).to_be_hidden()
+    expect(page.locator("#customer-problem")).to_be_hidden()
+    expect(page.locator("#tenure")).to_have_attribute("aria-invalid", "false")
+
+
+def test_the_last_change_wins_over_a_slow_answer(page, site, customer):
+    held = []
+
+    def hold_one_year(route):
+        if '"one_year"' in route.request.post_data:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/predict*", hold_one_year)
+    page.get_by_role("button", name="One year").click()
+    page.wait_for_timeout(300)
+    page.get_by_role("button", name="Two year").click()
+    two_years = percent(site.predict(customer | {"contract": "two_year"}).json["churn_probability"])
+    expect(page.locator("#probability")).to_have_text(two_years)
+    [late] = held
+    late.abort()
+    page.wait_for_timeout(300)
+    expect(page.locator("#probability")).to_have_text(two_years)
+    expect(page.locator("#customer-problem")).to_be_hidden()
+
+
+def test_the_keyboard_is_enough(page):
+    page.locator("#contract").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#contract")).to_have_value("one_year")
+    page.locator("#probability").filter(has_not_text="33.9%").wait_for()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")  # the button before it
+    expect(page.locator("#contract")).to_have_value("two_year")
+
+
+# A campaign
+
+
+def test_the_real_table_is_scored_as_the_api_does_it(page, site, published_csv, scored):
+    drop(page, published_csv)
+    expect(page.locator("#scored-title")).to_have_text("7,043 customers scored")
+    expect(page.locator("#bad")).to_be_hidden()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the scored table").click()
+    assert download.value.suggested_filename == "telco-scored.csv"
+    assert download.value.path().read_bytes() == scored
+
+    rows = csv.DictReader(io.StringIO(scored.decode()))
+    probabilities = [float(row["churn_probability"]) for row in rows]
+    assert number(page, "#letters") == sum(probability >= 0.5 for probability in probabilities)
+    page.locator("#threshold").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#threshold-shown")).to_have_text("70%")
+    letters = sum(probability >= 0.7 for probability in probabilities)
+    assert number(page, "#letters") == letters
+
+    [tested] = [each for each in site.get("/model").json["training"]["thresholds"] if each["threshold"] == 0.7]
+    assert number(page, "#reached") == round(letters * tested["leavers_reached"] / tested["letters"])
+    assert number(page, "#reached") + number(page, "#wasted") == letters
+    assert "estimates from the test part" in page.inner_text("#estimate-note")
+    bars = page.locator("#histogram .bar").evaluate_all("bars => bars.map(bar => bar.classList.contains('chosen'))")
+    assert bars == [False] * 14 + [True] * 6
+
+
+def test_bad_rows_are_listed_and_the_others_scored(page, published_csv, tmp_path):
+    lines = published_csv.read_text().splitlines()[:100]
+    lines[3] = lines[3].replace("Month-to-month", "weekly")
+    lines[10:12] = ['"x, ""y""\nz",too short', ""]
+    table = tmp_path / "bad.csv"
+    table.write_text("\n".join(lines).replace(",", ";"))
+    page.set_input_files("#file", table)
+    expect(page.locator("#scored-title")).to_have_text("96 customers scored")
+    expect(page.locator("#bad-title")).to_have_text("2 rows could not be scored")
+    first, second = (page.locator("#bad-rows tr").nth(place) for place in (0, 1))
+    expect(first.locator("td").nth(0)).to_have_text("4")
+    expect(first.locator("td").nth(1)).to_have_text("0002-MADEUP")
+    expect(first.locator("td").nth(2)).to_contain_text('contract: the text "weekly"')
+    expect(second.locator("td").nth(1)).to_have_text('x; "y"\nz')
+    expect(second.locator("td").nth(2)).to_contain_text("the row has 2 cells")
+
+
+def test_a_table_that_lacks_columns_is_refused_in_words(page, published_csv, tmp_path):
+    table = tmp_path / "narrow.csv"
+    table.write_text("customerID,Contract\n1,Two year\n")
+    page.set_input_files("#file", table)
+    problem = page.get_by_role("alert").filter(has_text="header")
+    expect(problem).to_contain_text("tenure: the table lacks this column")
+    expect(page.locator("#scored")).to_be_hidden()
+    page.set_input_files("#file", published_csv)  # and the next table is welcome
+    expect(page.locator("#scored-title")).to_have_text("7,043 customers scored")
+    expect(problem).to_be_hidden()
+
+
+def test_a_long_table_leaves_the_page_alive(page, published_csv, tmp_path):
+    header, *rows = published_csv.read_text().splitlines()
+    table = tmp_path / "long.csv"
+    table.write_text("\n".join([header, *(rows * 15)[:100_000]]))
+    page.set_input_files("#file", table)
+    expect(page.locator("#progress")).to_be_visible()
+    page.get_by_role("button", name="Two year").click()  # while the table is under way
+    expect(page.locator("#contract")).to_have_value("two_year")
+    expect(page.locator("#scored-title")).to_have_text("100,000 customers scored", timeout=60_000)
+
+
+# The model
+
+
+def test_the_model_is_shown_with_its_figures(page, site):
+    training = site.get("/model").json["training"]
+    section = page.locator("#model")
+    for figure in ("7,043", f"{training['auc']['test']:.3f}", f"{training['log_loss']:.3f}"):
+        expect(section).to_contain_text(figure)
+    expect(section.get_by_role("img", name="ROC curve")).to_be_visible()
+    assert section.get_by_role("img", name="Calibration").locator("circle").count() == len(training["calibration"])
+    page.locator("summary").click()
+    assert page.locator("#thresholds tbody tr").count() == len(training["thresholds"])
+
+
+def test_a_model_of_another_script_has_a_page_too(tabs, pair, published_csv, tmp_path):
+    vectorizer, classifier = pickle.loads(pickle.dumps(pair))
+    for attribute in [name for name in vars(classifier) if name.startswith("churn_")]:
+        delattr(classifier, attribute)
+    file = tmp_path / "other.bin"
+    file.write_bytes(pickle.dumps((vectorizer, classifier)))
+    with running(GUNICORN, CHURN_MODEL=str(file)) as service:
+        page = tabs(service.url).open()
+        expect(page.locator("#probability")).to_have_text("33.9%")
+        expect(page.locator("#reasons-note")).to_contain_text("no training averages")
+        expect(page.locator("#model")).to_contain_text("carries no training figures")
+        page.set_input_files("#file", published_csv)
+        expect(page.locator("#estimate-note")).to_contain_text("not known")
+        expect(page.locator("#reached")).to_be_hidden()
+        assert number(page, "#letters") > 0
+
+
+# Everywhere
+
+
+def test_a_key_is_asked_for_and_kept_out_of_addresses(tabs):
+    with running(GUNICORN, CHURN_API_KEYS="4d0fa1") as service:
+        tab = tabs(service.url)
+        page = tab.open()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("The service wants a key")
+        page.get_by_label("API key").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(dialog).to_contain_text("not one of this service's")
+        page.get_by_label("API key").fill("4d0fa1")
+        page.get_by_role("button", name="Use this key").click()
+        expect(page.locator("#probability")).to_have_text("33.9%")
+        page.reload()  # the tab still knows it
+        expect(page.locator("#probability")).to_have_text("33.9%")
+        expect(dialog).to_be_hidden()
+        assert not [address for address in tab.addresses if "4d0fa1" in address]
+
+
+def test_without_a_key_the_page_says_so(tabs):
+    with running(GUNICORN, CHURN_API_KEYS="4d0fa1") as service:
+        page = tabs(service.url).open()
+        page.get_by_role("button", name="Cancel").last.click()
+        expect(page.locator("#customer-problem")).to_contain_text("wants an API key")
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_is_cut_off_on_a_narrow_screen(page, published_csv, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.set_input_files("#file", published_csv)
+    expect(page.locator("#scored-title")).to_be_visible()
+    page.locator("summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_serious(page, published_csv, tmp_path, scheme, width):
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": 900})
+    table = tmp_path / "bad.csv"
+    table.write_text("\n".join([*published_csv.read_text().splitlines()[:50], "too,short"]))
+    page.set_input_files("#file", table)
+    expect(page.locator("#bad-title")).to_be_visible()
+    page.locator("summary").click()
+    page.fill("#tenure", "-1")
+    expect(page.locator("#tenure-problem")).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found if serious(each)] == []
+
+
+def serious(violation):
+    return violation["impact"] in ("serious", "critical")
+
+
+def test_the_docs_show_the_interface(tabs):
+    page = tabs().open("/docs")
+    operation = page.locator("[id$=-predict].opblock")
+    operation.get_by_role("button").first.click()
+    expect(operation).to_contain_text("A customer is invalid")
+    operation.get_by_role("button", name="Try it out").click()
+    operation.get_by_role("button", name="Execute").click()
+    expect(operation.locator(".live-responses-table")).to_contain_text('"churn_probability": 0.339')
