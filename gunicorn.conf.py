@@ -1,10 +1,14 @@
 """Settings of every `gunicorn predict:app` that is started in this folder; its flags override them."""
 
+import atexit
 import errno
+import itertools
 import math
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -53,6 +57,26 @@ preload_app = True
 # The workers' heartbeat is a file; on a slow disk its updates could stall them.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
+
+def metrics_folder():
+    """The folder where the processes keep their counts: the user's, or one that goes when the service does."""
+    named = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # since the start, where this is a reload
+    try:
+        if named:
+            Path(named).mkdir(parents=True, exist_ok=True)
+            return named
+        made = tempfile.mkdtemp(prefix=f"churn-metrics-{os.getpid()}-", dir=worker_tmp_dir)
+    except OSError as error:
+        sys.exit(f"There is no folder for the metrics: {error}")
+    master = os.getpid()
+    # Workers leave through here too.
+    atexit.register(lambda: os.getpid() == master and shutil.rmtree(made, ignore_errors=True))
+    return made
+
+
+# prometheus_client looks at it when it is imported, with the application.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder()
+
 # Nobody asked for gunicorn's remote control, and a read-only file system has no place for its socket.
 control_socket_disable = True
 
@@ -68,6 +92,49 @@ def on_reload(server):
 
 
 def on_starting(server):
+    make_room_for_metrics(server)
+    refuse_taken_addresses(server)
+
+
+def make_room_for_metrics(server):
+    """Empty the folder of the metrics, and say in one line that its disk is full."""
+    from churn import metrics  # noqa: PLC0415 (this folder is not on Python's path before the application is loaded)
+
+    try:
+        if "GUNICORN_PID" not in os.environ:  # or it is shared with the gunicorn that this one is about to replace
+            for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
+                file.unlink()
+        for place in range(server.cfg.workers):
+            metrics.make_room(f"{server.pid}-{place}")
+    except OSError as error:
+        sys.exit(f"There is no room for the metrics: {error}")
+
+
+def pre_fork(server, worker):
+    """Give a worker a place in the metrics: that of a dead one, whose counts it continues, where there is one."""
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = next(place for place in itertools.count() if place not in taken)
+
+
+def post_fork(server, worker):
+    """Open a worker's place in the metrics. Where there is no room it serves all the same."""
+    from churn import metrics  # noqa: PLC0415 (as above)
+
+    try:
+        metrics.join(f"{server.pid}-{worker.place}")
+    except OSError as error:
+        server.log.error("This worker's requests are not in the metrics: %s", error)
+        metrics.meter.mute()
+
+
+def worker_exit(server, worker):  # noqa: ARG001 (gunicorn's signature)
+    """Pass on the last second's counts."""
+    from churn import metrics  # noqa: PLC0415 (as above)
+
+    metrics.meter.flush()
+
+
+def refuse_taken_addresses(server):
     """Say in one line that an address is taken, where gunicorn itself would retry for five seconds."""
     if "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:
         return  # the sockets were handed over by an older gunicorn or by systemd

@@ -11,8 +11,8 @@ import msgspec
 from flask import Flask, Response, render_template, request, send_from_directory
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from churn import about, keys, openapi, page, prediction, problem, table, web
-from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, TooManyCustomers, from_json
+from churn import about, keys, metrics, openapi, page, prediction, problem, table, web
+from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, TooManyCustomers
 from churn.model import NotExplainable
 from churn.pickles import BadModel
 from churn.problem import Problem
@@ -54,8 +54,7 @@ def create_app(settings: Settings) -> Flask:
         explain = _asks_for_reasons()
         match request.mimetype:
             case web.JSON:
-                customers = from_json(web.body(request), settings.max_customers)
-                return _json(prediction.predict(served.model, customers, explain))
+                return _json(prediction.answer(served.model, web.body(request), settings.max_customers, explain))
             case web.CSV:
                 return web.file_response(_scored_table(explain), web.CSV)
             case other:
@@ -97,6 +96,10 @@ def create_app(settings: Settings) -> Flask:
     @app.get("/docs/<path:file>")
     def docs_asset(file: str) -> Response:
         return send_from_directory(SWAGGER_UI, file)
+
+    @app.get("/metrics")
+    def all_metrics() -> Response:
+        return Response(metrics.page(served.model.about), content_type=metrics.MEDIA_TYPE)
 
     @app.errorhandler(NotJSON)
     def not_json(error: NotJSON) -> Response:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from churn.customer import Customer, CustomerId
+from churn.customer import Customer, CustomerId, InvalidCustomers, from_json
+from churn.metrics import meter
 from churn.model import THRESHOLD, Model, Reason
 
 
@@ -18,6 +19,29 @@ class Prediction(Struct, frozen=True, gc=False, omit_defaults=True):
     churn: bool
     customerid: CustomerId = None
     reasons: list[Reason] | None = None
+
+
+def answer(model: Model, text: bytes, most: int, explain: bool) -> Prediction | list[Prediction]:
+    """The prediction for the customer in a JSON text, or one each for at most so many customers; they are counted.
+
+    Raises `NotJSON`, `InvalidCustomers`, `TooManyCustomers` and `NotExplainable`.
+    """
+    try:
+        customers = from_json(text, most)
+    except InvalidCustomers as invalid:
+        meter.invalid(
+            "array" if text.lstrip().startswith(b"[") else "object",
+            invalid.errors,
+            customers=len({error.index for error in invalid.errors}),
+        )
+        raise
+    predictions = predict(model, customers, explain)
+    match customers, predictions:
+        case Customer() as customer, Prediction() as prediction:
+            meter.scored("object", (customer,), (prediction.churn_probability,))
+        case list() as several, list() as theirs:
+            meter.scored("array", several, [each.churn_probability for each in theirs])
+    return predictions
 
 
 def predict(model: Model, customers: Customer | list[Customer], explain: bool) -> Prediction | list[Prediction]:

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import IO, NamedTuple
 
 from churn.customer import Customer, InvalidCustomers
+from churn.metrics import meter
 from churn.model import THRESHOLD, Model, Reason
 from churn.rows import BadTable, RowReader
 
@@ -93,7 +94,10 @@ def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterato
     writer.writerow([*map(inert, columns), *(REASONED if explain else ADDED)])
     while batch := list(islice(rows, BATCH)):
         customers = [_customer(row.cells, len(columns), read_row) for row in batch]
-        probabilities = iter(model.probabilities([each for each in customers if isinstance(each, Customer)]))
+        valid = [each for each in customers if isinstance(each, Customer)]
+        scores = model.probabilities(valid)
+        meter.scored("csv", valid, scores)
+        probabilities = iter(scores)
         for (cells, line), customer in zip(batch, customers, strict=True):
             if isinstance(customer, str):
                 filled = map(inert, _squared(cells, len(columns), dialect.delimiter))
@@ -140,10 +144,12 @@ def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Row]:
 def _customer(cells: list[str], width: int, read_row: RowReader) -> Customer | str:
     """A row's customer, or what is wrong with it, in words."""
     if len(cells) != width:
+        meter.invalid("csv", (), customers=1)
         return f"the row has {len(cells)} cells, and the header {width}"
     try:
         return read_row(cells, 0)
     except InvalidCustomers as invalid:
+        meter.invalid("csv", invalid.errors, customers=1)
         return "; ".join(f"{error.field}: {error.message}" for error in invalid.errors)
 
 

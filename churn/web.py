@@ -1,6 +1,8 @@
 """Flask with less work around each request: no session, no absolute URLs, headers as they are sent."""
 
 import io
+from collections.abc import Iterable
+from functools import cached_property
 from typing import IO, Any, cast
 
 from flask import Flask, Request, Response, send_file
@@ -8,6 +10,8 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.routing import MapAdapter
+
+from churn.observation import UNKNOWN, Environ, observed
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -51,6 +55,21 @@ class Service(Flask):
         # What Flask adds is for building absolute URLs and for routes by host name.
         path = request.environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         return MapAdapter(self.url_map, "", "/", "", "http", path, request.environ["REQUEST_METHOD"])
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        return observed(self.wsgi_app, environ, start_response, self._route)
+
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        return frozenset(rule.rule for rule in self.url_map.iter_rules())
+
+    def _route(self, environ: Environ) -> str:
+        """The route of a request that was answered, whether or not it took the method."""
+        path: str = environ["PATH_INFO"]
+        if path in self._paths:
+            return path
+        request = environ.get("werkzeug.request")  # which Flask leaves there
+        return request.url_rule.rule if request and request.url_rule else UNKNOWN
 
 
 def body(request: Request) -> bytes:

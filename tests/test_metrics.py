@@ -1,0 +1,266 @@
+"""GET /metrics: what is counted, summed over the workers whatever becomes of them."""
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import GUNICORN, ROOT, Running, Service, running, wait_until
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from test_scripts import run
+
+from churn.metrics import Distribution
+
+CSV = "text/csv"
+
+
+class Counts(dict[tuple[str, frozenset], float]):
+    """The samples of GET /metrics."""
+
+    def __init__(self, service: Service):
+        answer = service.get("/metrics")
+        assert answer.status == 200, answer
+        assert answer.headers["content-type"].startswith("text/plain; version=")
+        for family in text_string_to_metric_families(answer.body.decode()):
+            for sample in family.samples:
+                key = sample.name, frozenset(sample.labels.items())
+                assert key not in self, "a sample is there twice"
+                self[key] = sample.value
+
+    def of(self, name: str, **labels: str) -> float:
+        return self.get((name, frozenset(labels.items())), 0)
+
+    def total(self, name: str) -> float:
+        return sum(value for (each, _), value in self.items() if each == name)
+
+
+def growth(before: Counts, after: Counts, name: str, **labels: str) -> float:
+    return after.of(name, **labels) - before.of(name, **labels)
+
+
+def after(service: Service, before: Counts, requests: int) -> Counts:
+    """The metrics when so many requests more are in them; other workers may take a second to tell."""
+    found = [before]
+
+    def all_there() -> bool:
+        found.append(Counts(service))
+        return found[-1].total("churn_requests_total") - before.total("churn_requests_total") >= requests
+
+    wait_until(all_there)
+    assert found[-1].total("churn_requests_total") - before.total("churn_requests_total") == requests
+    return found[-1]
+
+
+def csv(*customers: dict[str, Any]) -> bytes:
+    rows = [list(customers[0]), *(each.values() for each in customers)]
+    return "".join(",".join(map(str, row)) + "\n" for row in rows).encode()
+
+
+def test_customers_are_counted_by_outcome_and_form(service: Service, customer):
+    before = Counts(service)
+    service.predict(customer)
+    service.predict([customer] * 3)
+    service.predict(csv(customer, customer, customer | {"tenure": "x"}, customer | {"gender": "a,b"}), CSV)
+    service.predict(customer | {"tenure": "x"})
+    service.predict([customer, customer | {"tenure": -1, "contract": ""}, []])
+    now = after(service, before, 5)
+
+    def customers(outcome: str, form: str) -> float:
+        return growth(before, now, "churn_customers_total", outcome=outcome, form=form)
+
+    assert [customers("scored", form) for form in ("object", "array", "csv")] == [1, 3, 2]
+    assert [customers("invalid", form) for form in ("object", "array", "csv")] == [1, 2, 2]
+    assert growth(before, now, "churn_invalid_fields_total", field="tenure") == 3
+    assert growth(before, now, "churn_invalid_fields_total", field="contract") == 1
+    assert growth(before, now, "churn_requests_total", route="/predict", status="200") == 3
+    assert growth(before, now, "churn_requests_total", route="/predict", status="422") == 2
+    assert growth(before, now, "churn_request_seconds_count", route="/predict") == 5
+    assert growth(before, now, "churn_request_seconds_bucket", route="/predict", le="+Inf") == 5
+
+
+def test_what_was_asked_and_answered_is_a_distribution(service: Service, customer):
+    before = Counts(service)
+    new = customer | {"tenure": 1, "totalcharges": 29.85, "contract": "two_year"}
+    service.predict(customer)
+    probabilities = [each["churn_probability"] for each in service.predict([customer, new]).json]
+    service.predict(csv(*[new] * 1000), CSV)
+    now = after(service, before, 3)
+    assert growth(before, now, "churn_field_values_total", field="contract", value="month-to-month") == 2
+    assert growth(before, now, "churn_field_values_total", field="contract", value="two_year") == 1001
+    assert growth(before, now, "churn_field_values_total", field="seniorcitizen", value="0") == 1003
+    assert growth(before, now, "churn_field_values_total", field="seniorcitizen", value="1") == 0
+    assert growth(before, now, "churn_tenure_bucket", le="0.0") == 0
+    assert growth(before, now, "churn_tenure_bucket", le="1.0") == 1001
+    assert growth(before, now, "churn_tenure_bucket", le="24.0") == 1003
+    assert growth(before, now, "churn_tenure_sum") == 1001 + 2 * 24
+    assert growth(before, now, "churn_monthlycharges_sum") == pytest.approx(1003 * 29.85)
+    assert growth(before, now, "churn_totalcharges_sum") == pytest.approx(1001 * 29.85 + 2 * 24 * 29.85)
+    assert growth(before, now, "churn_probability_count") == 1003
+    assert growth(before, now, "churn_probability_sum") == pytest.approx(2 * probabilities[0] + 1001 * probabilities[1])
+
+
+def test_the_training_table_stands_beside_it(service: Service):
+    counts = Counts(service)
+    values = {labels for name, labels in counts if name == "churn_field_values_total"}
+    averages = {labels for name, labels in counts if name == "churn_training_average"}
+    numbers = {frozenset({"field": name, "value": ""}.items()) for name in ("tenure", "monthlycharges", "totalcharges")}
+    assert averages - numbers == values - {frozenset({"field": "seniorcitizen", "value": "0"}.items())}
+    assert counts.of("churn_training_average", field="contract", value="one_year") == pytest.approx(0.2105, abs=1e-4)
+
+
+def test_whatever_is_asked_for_the_labels_are_few(service: Service):
+    before = Counts(service)
+    for number in range(20):
+        service.get(f"/predictions/{number}")
+        service.request(f"METHOD{number}", "/predict")
+        service.predict([{f"field{number}": 1}, number])
+    now = after(service, before, 60)
+    assert growth(before, now, "churn_requests_total", route="unknown", status="404") == 20
+    assert growth(before, now, "churn_requests_total", route="/predict", status="405") == 20
+    assert growth(before, now, "churn_invalid_fields_total", field="gender") == 20
+    fields = {dict(labels)["field"] for name, labels in now if name == "churn_invalid_fields_total"}
+    assert len(fields) <= 20  # the nineteen, and the customer's id
+
+
+def test_health_checks_and_metrics_are_left_out(service: Service):
+    before = Counts(service)
+    for _ in range(3):
+        service.get("/ping")
+        service.get("/health")
+    service.get("/model")
+    now = after(service, before, 1)
+    assert growth(before, now, "churn_requests_total", route="/model", status="200") == 1
+
+
+def test_the_model_is_named(service: Service):
+    served = service.get("/model").json
+    counts = Counts(service)
+    assert counts.of("churn_model_test_auc", sha256=served["sha256"]) == served["training"]["auc"]["test"]
+    assert [dict(labels) for name, labels in counts if name == "churn_model_info"] == [
+        {name: served[name] for name in ("file", "sha256", "classifier")}
+    ]
+
+
+def ask_all(service: Running, customer, requests: int) -> None:
+    """Ask over connections of their own, so that the workers share them."""
+    for _ in range(requests):
+        with contextlib.closing(Service(service.port)) as another:
+            another.predict(customer)
+
+
+def workers(service: Running) -> list[int]:
+    """The process ids of gunicorn's workers."""
+    master = service.process.pid
+    return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
+
+
+def test_a_killed_workers_counts_stay_and_its_files_go_to_the_next(customer, tmp_path):
+    with running([*GUNICORN, "--workers", "2"], PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as service:
+        before = Counts(service)
+        for round_ in range(1, 4):
+            ask_all(service, customer, 20)
+            after(service, before, 20 * round_)
+            killed, _ = workers(service)
+            os.kill(killed, signal.SIGKILL)
+            service.close()  # it may have been to that one
+            wait_until(lambda gone=killed: gone not in workers(service) and len(workers(service)) == 2)
+        assert scored(service) == 60
+        assert len(list(tmp_path.iterdir())) == 4
+
+
+def scored(service: Service) -> float:
+    return Counts(service).of("churn_customers_total", form="object", outcome="scored")
+
+
+def test_a_reload_keeps_the_counts_and_what_was_just_answered(customer, tmp_path):
+    with running([*GUNICORN, "--workers", "2"], PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as service:
+        for round_ in range(1, 4):
+            ask_all(service, customer, 10)
+            service.close()
+            old = workers(service)
+            service.process.send_signal(signal.SIGHUP)
+            wait_until(lambda old=old: not {*old} & {*workers(service)} and len(workers(service)) == 2)
+            assert scored(service) == 10 * round_
+        assert len(list(tmp_path.iterdir())) <= 8
+
+
+def folders(process: subprocess.Popen) -> list[Path]:
+    """The folders that a gunicorn has made for its metrics."""
+    return [each for parent in ("/dev/shm", "/tmp") for each in Path(parent).glob(f"churn-metrics-{process.pid}-*")]
+
+
+def test_the_folder_is_made_emptied_and_removed(customer, tmp_path):
+    with running(GUNICORN) as service:
+        assert len(folders(service.process)) == 1
+        service.predict(customer)
+    assert folders(service.process) == []
+
+    own = tmp_path / "own"
+    for _ in range(2):
+        with running(GUNICORN, PROMETHEUS_MULTIPROC_DIR=str(own)) as service:
+            assert Counts(service).total("churn_requests_total") == 0
+            service.predict(customer)
+            assert scored(service) <= 1
+    assert any(own.iterdir())
+
+
+@pytest.mark.parametrize("environment", [{"CHURN_MODEL": "/none"}, {"PORT": "http"}], ids=str)
+def test_a_start_that_fails_leaves_no_folder(environment):
+    command = [sys.executable, "-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:0"]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stderr=subprocess.DEVNULL) as process:
+        assert process.wait(timeout=60) == 1
+    assert folders(process) == []
+
+
+def test_without_a_place_for_the_metrics_the_start_stops_with_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("-m", "gunicorn", "predict:app", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "file" / "folder"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("There is no folder for the metrics: ")
+    assert "Traceback" not in done.stderr
+
+
+# A limit of file sizes does what a full disk does: a write fails.
+TOO_LITTLE = 100_000
+
+
+def test_a_full_disk_stops_the_start_with_one_line(tmp_path):
+    code = f"""
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({TOO_LITTLE}, {TOO_LITTLE}))
+os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:0"])
+"""
+    done = run("-c", code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("There is no room for the metrics: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_fills_up_costs_counts_and_no_request(customer, tmp_path):
+    with running([*GUNICORN, "--workers", "1"], PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as service:
+        service.predict(customer)
+        service.close()
+        old = workers(service)
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (TOO_LITTLE, TOO_LITTLE))
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(workers(service)) == 1 and workers(service) != old)
+        assert service.predict(customer).status == 200
+        assert scored(service) == 1
+    assert "requests are not in the metrics" in service.log()
+
+
+@pytest.mark.parametrize("amounts", [[], [0.5], [0.1, 1, 1, 0.05, 2, 3.5, 2], [5, 5, 5]], ids=str)
+def test_many_observations_at_once_are_those_one_by_one(amounts):
+    registries = CollectorRegistry(), CollectorRegistry()
+    one_by_one = Histogram("seconds", "Seconds.", buckets=(0.1, 1, 2), registry=registries[0])
+    for amount in amounts:
+        one_by_one.observe(amount)
+    Distribution("seconds", "Seconds.", buckets=(0.1, 1, 2), registry=registries[1]).observe_all(list(amounts))
+    expected, found = map(generate_latest, registries)
+    assert found == expected
