@@ -77,6 +77,9 @@ def metrics_folder():
 # prometheus_client looks at it when it is imported, with the application.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder()
 
+# Lines of JSON, also gunicorn's own; `--access-logfile -` adds one a request.
+logger_class = "churn.gunicorn_log.Logger"
+
 # Nobody asked for gunicorn's remote control, and a read-only file system has no place for its socket.
 control_socket_disable = True
 
@@ -88,7 +91,7 @@ def on_reload(server):
     """
     served = getattr(server.app.wsgi(), "extensions", {}).get("served_model")
     if served:
-        served.reload(server.log)
+        served.reload()
 
 
 def on_starting(server):
@@ -148,5 +151,4 @@ def refuse_taken_addresses(server):
                 except OSError as error:
                     if error.errno == errno.EADDRINUSE:
                         where = f"{address[0]}:{address[1]}"
-                        server.log.error("%s is taken by another program; stop it, or choose another --bind.", where)
-                        sys.exit(1)
+                        sys.exit(f"{where} is taken by another program; stop it, or choose another --bind.")

@@ -11,7 +11,7 @@ import msgspec
 from flask import Flask, Response, render_template, request, send_from_directory
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from churn import about, keys, metrics, openapi, page, prediction, problem, table, web
+from churn import about, keys, logs, metrics, openapi, page, prediction, problem, table, web
 from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, TooManyCustomers
 from churn.model import NotExplainable
 from churn.pickles import BadModel
@@ -29,6 +29,7 @@ def create_app(settings: Settings) -> Flask:
     app = web.Service(__name__)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_json_bytes
     served = ServedModel(HERE / settings.model)
+    logs.model_loaded(served.model.about)
     app.extensions["served_model"] = served
     api_keys = keys.configured(settings)
     if api_keys is None:
@@ -43,7 +44,6 @@ def create_app(settings: Settings) -> Flask:
         try:
             served.model.probability(SEED_CUSTOMER)
         except Exception as error:
-            app.logger.exception("the model does not score")
             raise Problem(503, "The model does not score; the service's log says why.") from error
         return _json({"status": "ok"})
 
@@ -123,6 +123,8 @@ def create_app(settings: Settings) -> Flask:
 
     @app.errorhandler(Problem)
     def other_problem(error: Problem) -> Response:
+        if error.status >= 500:
+            app.log_failure(error, error.status)
         return _problem(error)
 
     @app.errorhandler(HTTPException)
@@ -132,7 +134,7 @@ def create_app(settings: Settings) -> Flask:
         detail = error.description or ""
         if isinstance(error, MethodNotAllowed):
             detail = f"{request.path} takes {' and '.join(sorted(error.valid_methods or ()))}, not {request.method}."
-        answer.data = Problem(answer.status_code, detail).json()
+        answer.data = Problem(answer.status_code, detail).json(web.request_id(request))
         answer.content_type = problem.MEDIA_TYPE
         return answer
 
@@ -157,14 +159,16 @@ def _json(answer: object) -> Response:
 
 
 def _problem(found: Problem) -> Response:
-    return Response(found.json(), found.status, found.headers, content_type=problem.MEDIA_TYPE)
+    return Response(found.json(web.request_id(request)), found.status, found.headers, content_type=problem.MEDIA_TYPE)
 
 
+logs.start()
 try:
     app = create_app(from_environment())
 except BadSetting as wrong:
     sys.exit(f"predict.py: {wrong}")
 except (BadModel, OSError) as unusable:
+    logs.model_refused(unusable)
     sys.exit(f"predict.py: the model cannot be served: {unusable}")
 
 if __name__ == "__main__":

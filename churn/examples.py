@@ -197,6 +197,8 @@ MODEL = [
 ]
 
 DESCRIPTION = [
+    Example("counts", "The counts of all processes", "GET", "/metrics", 200),
+    _another_method("/metrics", "DELETE", "GET and HEAD and OPTIONS"),
     Example("description", "This description", "GET", "/openapi.json", 200),
     _another_method("/openapi.json", "DELETE", "GET and HEAD and OPTIONS"),
 ]

@@ -1,6 +1,8 @@
-"""What is seen of every request: how long its answer took, and which status it got."""
+"""What is seen of every request: its id, how long its answer took, and which status it got."""
 
+import re
 from collections.abc import Callable, Iterable
+from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
@@ -12,6 +14,12 @@ UNCOUNTED = frozenset({"/ping", "/health", "/metrics"})
 # Where no route was found: paths are invented without end.
 UNKNOWN = "unknown"
 
+# Where a request's WSGI environment has its id, and once it is answered its route.
+REQUEST_ID, ROUTE = "churn.request_id", "churn.route"
+
+# The ids that are taken over: printable, and not so long that they fill the log.
+_usable_id = re.compile(r"[!-~]{1,128}").fullmatch
+
 Environ = dict[str, Any]
 WSGI = Callable[[Environ, Any], Iterable[bytes]]
 
@@ -19,16 +27,23 @@ WSGI = Callable[[Environ, Any], Iterable[bytes]]
 def observed(
     application: WSGI, environ: Environ, start_response: Any, route: Callable[[Environ], str]
 ) -> Iterable[bytes]:
-    """The application's answer to a request, which is counted; `route` finds its route afterwards."""
+    """The application's answer to a request, with the request's id; it is counted.
+
+    `route` finds the request's route afterwards.
+    """
     started = perf_counter()
+    given = environ.get("HTTP_X_REQUEST_ID")
+    request_id = environ[REQUEST_ID] = given if given and _usable_id(given) else token_hex(8)
     answered = ""
 
-    def start(status: str, *headers: Any) -> Any:
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         nonlocal answered
         answered = status
-        return start_response(status, *headers)
+        headers.append(("X-Request-ID", request_id))
+        return start_response(status, headers, exc_info)
 
     answer = application(environ, start)
-    if environ["PATH_INFO"] not in UNCOUNTED:
-        meter.request(route(environ), int(answered[:3]), perf_counter() - started)
+    found = environ[ROUTE] = route(environ)
+    if found not in UNCOUNTED:
+        meter.request(found, int(answered[:3]), perf_counter() - started)
     return answer

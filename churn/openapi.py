@@ -118,6 +118,12 @@ def document() -> dict[str, Any]:
             "Whether the process is up",
             {200: ("It is.", {TEXT: {"const": "PONG"}}), **another_method},
         ),
+        "/metrics": _operation(
+            "get",
+            "metrics",
+            "What Prometheus reads: requests, customers, and what was asked about them",
+            {200: ("The counts of all processes.", {TEXT: {"type": "string"}}), **another_method},
+        ),
         "/openapi.json": _operation(
             "get",
             "openapi",

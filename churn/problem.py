@@ -15,14 +15,15 @@ MEDIA_TYPE = "application/problem+json"
 class ProblemDetails(Struct):
     """A problem: `title` and `status` tell its kind, `detail` says in words what happened.
 
-    `errors` says what is wrong with which customer. The type stays RFC 9457's `about:blank`:
-    the status says which kind of problem it is.
+    `errors` says what is wrong with which customer, and `request_id` finds the request in the log.
+    The type stays RFC 9457's `about:blank`: the status says which kind of problem it is.
     """
 
     type: Literal["about:blank"]
     title: str
     status: int
     detail: str
+    request_id: str | UnsetType = UNSET
     errors: Sequence[FieldError] | UnsetType = UNSET
 
 
@@ -43,7 +44,16 @@ class Problem(Exception):
         self.headers = headers
         super().__init__(detail)
 
-    def json(self) -> bytes:
-        """The problem as a JSON object; see `ProblemDetails`."""
+    def json(self, request_id: str | None = None) -> bytes:
+        """The problem as a JSON object, with the id of the request where it is known; see `ProblemDetails`."""
         title = HTTPStatus(self.status).phrase
-        return msgspec.json.encode(ProblemDetails("about:blank", title, self.status, self.detail, self.errors or UNSET))
+        return msgspec.json.encode(
+            ProblemDetails(
+                "about:blank",
+                title,
+                self.status,
+                self.detail,
+                request_id=request_id or UNSET,
+                errors=self.errors or UNSET,
+            )
+        )

@@ -1,9 +1,8 @@
 """The model that answers, and its successor."""
 
-import logging
 from pathlib import Path
 
-from churn import model
+from churn import logs, model
 from churn.pickles import BadModel
 
 
@@ -17,11 +16,11 @@ class ServedModel:
         self._file = file
         self.model = model.read(file)
 
-    def reload(self, log: logging.Logger) -> None:
+    def reload(self) -> None:
         """Take over the file as it is now; where that cannot be served, keep the model and say so."""
         try:
             self.model = model.read(self._file)
         except (BadModel, OSError) as error:
-            log.error("The model file is refused, and the old model goes on serving: %s", error)
+            logs.model_refused(error)
         else:
-            log.info("The model file is taken over: SHA-256 %s", self.model.about.sha256)
+            logs.model_loaded(self.model.about)

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import IO, Any, cast
 
-from flask import Flask, Request, Response, send_file
+from flask import Flask, Request, Response, request, send_file
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.routing import MapAdapter
 
-from churn.observation import UNKNOWN, Environ, observed
+from churn import logs
+from churn.observation import REQUEST_ID, UNKNOWN, Environ, observed
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -68,8 +69,22 @@ class Service(Flask):
         path: str = environ["PATH_INFO"]
         if path in self._paths:
             return path
-        request = environ.get("werkzeug.request")  # which Flask leaves there
+        request: Request | None = environ.get("werkzeug.request")  # which Flask leaves there
         return request.url_rule.rule if request and request.url_rule else UNKNOWN
+
+    def log_exception(self, exc_info: Any) -> None:
+        """Log what no handler was made for; Flask's own line would quote the exception."""
+        self.log_failure(exc_info[1], 500)
+
+    def log_failure(self, error: BaseException, status: int) -> None:
+        """Log why this request is answered with a status of 500 or more."""
+        logs.failed(error, status, request_id(request), self._route(request.environ))
+
+
+def request_id(request: Request) -> str:
+    """The id of a request."""
+    known: str = request.environ[REQUEST_ID]
+    return known
 
 
 def body(request: Request) -> bytes:

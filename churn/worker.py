@@ -121,8 +121,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Gunicorn calls this at its start. Exits where the settings ask for what only its own worker can do."""
         super().check_config(cfg, log)
         if cfg.is_ssl or cfg.protocol != "http":
-            log.error("TLS and other protocols than HTTP need gunicorn's own worker: add --worker-class gthread.")
-            sys.exit(1)
+            sys.exit("TLS and other protocols than HTTP need gunicorn's own worker: add --worker-class gthread.")
 
     def init_process(self) -> None:
         self._probes = ThreadPoolExecutor(max_workers=1)
@@ -209,6 +208,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.log.exception("Error handling request")
             detail = "The service failed; its log says why."
         else:
+            self.log.warning("A request that is no HTTP was answered with %s.", int(status))
             detail = f"The request cannot be read: {exc}"
         with contextlib.suppress(OSError):
             client.setblocking(False)

@@ -162,6 +162,7 @@ def workers(service: Running) -> list[int]:
 
 def test_a_killed_workers_counts_stay_and_its_files_go_to_the_next(customer, tmp_path):
     with running([*GUNICORN, "--workers", "2"], PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as service:
+        wait_until(lambda: len(workers(service)) == 2)
         before = Counts(service)
         for round_ in range(1, 4):
             ask_all(service, customer, 20)

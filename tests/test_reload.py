@@ -77,7 +77,7 @@ def test_models_are_taken_over_or_refused_under_load_without_a_failed_request(ot
                     before = sha256(service)
                     replace(file, wrong)
                     service.process.send_signal(signal.SIGHUP)
-                    wait_until(lambda turn=turn: service.log().count("the old model goes on serving") == turn)
+                    wait_until(lambda turn=turn: service.log().count("model refused") == turn)
                     assert sha256(service) == before
             finally:
                 stop.set()
