@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
 
-.PHONY: help serve reload train smoke test fuzz check bench lock image run-image clean
+.PHONY: help serve reload train smoke test fuzz check bench reliability lock image run-image clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
@@ -40,6 +40,9 @@ check: $(READY) ## lint, format, types, tests
 bench: $(READY) ## measure the service against others: bench/RESULTS.md
 	@$(PIPENV) sync --categories bench
 	@PYTHONPATH=. $(BIN)/python bench/run.py
+
+reliability: $(READY) ## a quarter of an hour of trouble for the service: tests/reliability/RESULTS.md
+	@PYTHONPATH=.:tests $(BIN)/python tests/reliability/run.py
 
 # Without an index in Pipfile the lock's hash covers pip's index settings too: lock without any,
 # and leave out the default index that Pipenv then writes down.

@@ -33,6 +33,11 @@ def untrue() -> bytes:
     return pickle.dumps((vectorizer, classifier))
 
 
+def broken() -> list[bytes]:
+    """Model files that cannot be served: empty, cut off, untrue, and none at all."""
+    return [b"", MODEL_FILE.read_bytes()[:1000], untrue(), pickle.dumps(os.system)]
+
+
 def replace(file, content: bytes) -> None:
     """As `train.py` does: there is no moment at which the file is incomplete."""
     (file.parent / "new").write_bytes(content)
@@ -48,7 +53,6 @@ def test_models_are_taken_over_or_refused_under_load_without_a_failed_request(ot
     file = tmp_path / "model.bin"
     shutil.copy(MODEL_FILE, file)
     good = [MODEL_FILE.read_bytes(), other]
-    bad = [b"", good[0][:1000], untrue(), pickle.dumps(os.system)]
     with running([*GUNICORN, "--workers", "2"], CHURN_MODEL=str(file)) as service:
         stop = threading.Event()
 
@@ -66,7 +70,7 @@ def test_models_are_taken_over_or_refused_under_load_without_a_failed_request(ot
         with concurrent.futures.ThreadPoolExecutor() as pool:
             clients = [pool.submit(client) for _ in range(4)]
             try:
-                for turn, wrong in enumerate(bad, start=1):
+                for turn, wrong in enumerate(broken(), start=1):
                     before = sha256(service)
                     replace(file, good[turn % 2])
                     service.process.send_signal(signal.SIGHUP)
