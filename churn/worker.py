@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from selectors import EVENT_READ
 from typing import Any
 
 from gunicorn.http import errors
+from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from churn.problem import MEDIA_TYPE, Problem
@@ -182,6 +184,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._waiting.append((time.monotonic() + MOST_WAITING_SECONDS, conn, future))
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
+    def handle_request(self, req: Any, conn: Connection) -> Any:
+        if isinstance(req.body.reader, ChunkedReader):
+            req.body.reader.parser = _chunks(req, req.body.reader.parser)
+        return super().handle_request(req, conn)
+
     def finish_request(self, conn: Connection, done: Future[Any]) -> None:
         if conn.is_upload:
             self._uploads -= 1
@@ -273,6 +280,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _drop(self, conn: Connection) -> None:
         self.nr_conns -= 1
         conn.close()
+
+
+def _chunks(req: Any, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of a chunked body; one that is no HTTP breaks off, as where a client has gone.
+
+    The application then answers 400. What follows on the connection is no request.
+    """
+    try:
+        yield from chunks
+    except errors.ParseException as error:
+        req.must_close = True
+        raise errors.NoMoreData from error
 
 
 def _raw(problem: Problem, *headers: str) -> bytes:

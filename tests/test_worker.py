@@ -150,6 +150,18 @@ def test_a_body_may_come_in_chunks(service, customer):
         assert answers(connection, 1)[0][0] == 200
 
 
+@pytest.mark.parametrize("content_type", ["application/json", "text/csv", "text/plain"])
+@pytest.mark.parametrize("chunks", [b"7\r\ngender,\r\n7ked\r\n\r\n", b"2\r\n{}GET /ping HTTP/1.1\r\n\r\n"])
+def test_chunks_that_are_none_are_the_clients_fault_and_end_the_connection(service, content_type, chunks):
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connections(service, 1) as [connection]:
+        connection.sendall(head.encode() + chunks + b"0\r\n\r\nGET /ping HTTP/1.1\r\n\r\n0\r\n\r\n")
+        status, body = answers(connection, 1)[0]
+        assert (status, json.loads(body)["status"]) in [(400, 400), (415, 415)]
+        assert connection.recv(1) == b""
+    assert "Traceback" not in service.log()
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
