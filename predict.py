@@ -23,6 +23,9 @@ from churn.settings import BadSetting, Settings, from_environment
 HERE = Path(__file__).parent
 SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
 
+# How a disk says that it takes no more; where it is read-only, Python finds no temporary folder.
+NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
+
 
 def create_app(settings: Settings) -> Flask:
     """The service with these settings. Raises `BadModel`, and `OSError` where the model cannot be read."""
@@ -67,13 +70,11 @@ def create_app(settings: Settings) -> Flask:
         upload = web.upload(request, settings.max_csv_bytes)
         try:
             return table.score(upload, served.model, explain)
-        except (BadTable, InvalidCustomers, NotExplainable):
+        except (BadTable, InvalidCustomers, NotExplainable, OSError) as error:
             # Most clients read no answer before they have sent all.
             while upload.read(web.CHUNK):
                 pass
-            raise
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error, OSError) and error.errno in NO_DISK:
                 raise Problem(507, "The service has no disk left to keep the scored table on.") from error
             raise
 
