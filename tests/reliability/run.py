@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from bad_bytes import BadBytes, bad_bodies, bad_http
 from load import questions
 from reloads import reloads
 from slow_clients import HALF_SENT, SLOW_LORIS, slow_clients
@@ -20,6 +22,9 @@ from soak import soak
 from stops import stops
 
 HERE = Path(__file__).parent
+
+# What needs no longer version than the tests have.
+TESTS = {"wrong disk": "test_wrong_disk.py"}
 
 # A function that runs a line and says what it showed, or raises AssertionError.
 Line = Callable[[], str]
@@ -67,6 +72,30 @@ def require(condition: bool, shown: str) -> str:
     return shown
 
 
+class Outcomes:
+    """What pytest's tests came to: a plugin."""
+
+    def __init__(self) -> None:
+        self.passed: list[str] = []
+        self.others: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
+        if report.when == "call" and report.passed:
+            self.passed.append(name)
+        elif report.skipped:
+            self.others.append(f"{name} (skipped: {report.longrepr[2].removeprefix('Skipped: ')})")
+        elif report.failed:
+            self.others.append(f"{name} (failed)")
+
+
+def tested(file: str) -> str:
+    """Run tests of which there is one version only, and name them."""
+    outcomes = Outcomes()
+    status = pytest.main(["-q", "--no-header", str(HERE / file)], plugins=[outcomes])
+    return require(status == 0, "; ".join(outcomes.passed + outcomes.others))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help="of all counts and times, to try it out")
@@ -108,12 +137,21 @@ def main() -> None:
             f"{shown.right:,} answers beside them, all right",
         )
 
+    def mutated(shown: BadBytes) -> str:
+        statuses = ", ".join(f"{number:,} × {status}" for status, number in shown.statuses.items())
+        return f"{shown.requests:,} requests; no answer but valid ones, no worker died: {statuses}"
+
     mixed = "mixed load (objects, arrays, tables, bad input)"
     results.add(f"{mixed}, a worker killed every 3 s", lambda: soaked("gunicorn", 600))
     results.add(f"{mixed} under waitress", lambda: soaked("waitress", 30))
     results.add("reloads under load, every fifth with a broken model", reloaded)
     results.add("SIGTERM under load", stopped)
     results.add(f"{SLOW_LORIS} slow-loris connections and {HALF_SENT} half-sent uploads", slowed)
+    results.add("mutated bodies", lambda: mutated(bad_bodies(round(200_000 * scale))))
+    results.add("mutated bodies under waitress", lambda: mutated(bad_bodies(round(20_000 * scale), "waitress")))
+    results.add("mutated HTTP", lambda: mutated(bad_http(round(20_000 * scale))))
+    for title, file in TESTS.items():
+        results.add(title, lambda file=file: tested(file))
     if results.failed:
         sys.exit("a line failed")
 
