@@ -26,9 +26,16 @@ PAGE_HEADERS = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
 }
+
+# What every answer tells browsers: take it for what it says it is, keep no copy, show nothing of
+# it as a page, in nobody's frame, and tell nobody where it came from. A route may say otherwise.
+SECURITY_HEADERS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+]
 
 
 class NoSession(SessionInterface):
@@ -49,6 +56,8 @@ class Service(Flask):
         super().__init__(name)
         # A double slash is a 404 instead of a redirect, which would need this service's address.
         self.url_map.merge_slashes = False
+        # FLASK_DEBUG would have its effect under gunicorn too; `python predict.py` still heeds it.
+        self.debug = False
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         if request is None:
@@ -56,6 +65,12 @@ class Service(Flask):
         # What Flask adds is for building absolute URLs and for routes by host name.
         path = request.environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         return MapAdapter(self.url_map, "", "/", "", "http", path, request.environ["REQUEST_METHOD"])
+
+    def process_response(self, response: Response) -> Response:
+        if not isinstance(response, JSONResponse):
+            for name, value in SECURITY_HEADERS:
+                response.headers.setdefault(name, value)
+        return super().process_response(response)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         return observed(self.wsgi_app, environ, start_response, self._route)
@@ -110,13 +125,14 @@ def upload(request: Request, most: int) -> io.RawIOBase:
 def file_response(file: IO[bytes], mimetype: str) -> Response:
     """An answer that is sent from a file, from its beginning; the file is closed at the end."""
     response = send_file(file, mimetype=mimetype)
+    del response.headers["Cache-Control"]  # which lets a copy be kept
     response.content_length = file.seek(0, io.SEEK_END)
     file.seek(0)
     return response
 
 
 class JSONResponse(Response):
-    """A successful answer in JSON, which needs no work to find its headers."""
+    """A successful answer in JSON, which needs no work to find its headers; the security headers are fixed."""
 
     def __init__(self, body: bytes):
         headers = Headers()
@@ -126,7 +142,7 @@ class JSONResponse(Response):
         self._body = body
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        start_response(self.status, self.headers.to_wsgi_list())
+        start_response(self.status, [*self.headers.to_wsgi_list(), *SECURITY_HEADERS])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._body]
 
 

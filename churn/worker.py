@@ -25,6 +25,7 @@ from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from churn.problem import MEDIA_TYPE, Problem
+from churn.web import SECURITY_HEADERS
 
 # A body of up to so many bytes is collected by the loop; of a larger one a thread reads the rest.
 COLLECTED = 1_000_000
@@ -302,6 +303,7 @@ def _raw(problem: Problem, *headers: str) -> bytes:
         f"Content-Type: {MEDIA_TYPE}",
         f"Content-Length: {len(body)}",
         "Connection: close",
+        *(f"{name}: {value}" for name, value in SECURITY_HEADERS),
         *headers,
     ]
     return "\r\n".join(head).encode() + _HEAD_END + body

@@ -24,7 +24,7 @@ from stops import stops
 HERE = Path(__file__).parent
 
 # What needs no longer version than the tests have.
-TESTS = {"wrong disk": "test_wrong_disk.py"}
+TESTS = {"wrong disk": "test_wrong_disk.py", "security": "test_security.py"}
 
 # A function that runs a line and says what it showed, or raises AssertionError.
 Line = Callable[[], str]

@@ -1,0 +1,61 @@
+"""What no answer may lack, and what no answer may tell."""
+
+import importlib.metadata
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bad_bytes import read_answer
+from conftest import GUNICORN, WAITRESS, Answer, Service, running
+
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+SERVERS = {"gunicorn": [*GUNICORN, "--workers", "1"], "waitress": WAITRESS}
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def service(request) -> Iterator[Service]:
+    """The service with a route that fails, as careless as can be started."""
+    command = [word.replace("predict:app", "failing:app") for word in SERVERS[request.param]]
+    with running(command, PYTHONPATH=str(Path(__file__).parent), FLASK_DEBUG="1") as service:
+        yield service
+
+
+def raw(service: Service, request: bytes) -> Answer:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(request)
+        return read_answer(connection.makefile("rb"))
+
+
+def test_every_answer_has_the_security_headers_and_no_version(service, customer, published_csv):
+    answers = [
+        *(service.get(path) for path in ("/ping", "/health", "/model", "/predict", "/nothing", "/fail")),
+        *(service.request(method, "/predict") for method in ("OPTIONS", "DELETE")),
+        *(service.predict(body) for body in (customer, [customer], {}, b"{")),
+        service.predict(published_csv.read_bytes(), "text/csv"),
+        service.predict(b"gender\n", "text/csv"),
+        service.predict(b"hello", "text/plain"),
+        service.request("POST", "/predict?explain=perhaps", b"{}", {"Content-Type": "application/json"}),
+    ]
+    if "gunicorn" in service.process.args:
+        answers += [raw(service, b"nonsense\r\n\r\n"), raw(service, b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\n\r\n")]
+    versions = [importlib.metadata.version(name) for name in ("gunicorn", "waitress", "flask", "werkzeug")]
+    for answer in answers:
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS, answer
+        assert not re.search(r"\d", answer.headers.get("server", "")), answer
+        assert not any(version in str(answer.headers) for version in versions)
+
+
+def test_a_failure_tells_the_client_nothing_and_the_log_everything(service):
+    answer = service.get("/fail")
+    assert (answer.status, answer.json["status"]) == (500, 500)
+    for word in (b"Traceback", b"secret", b"failing.py", b"RuntimeError", b"<"):
+        assert word not in answer.body
+    assert "a secret of the service" in service.log()
+    assert service.get("/ping").body == b"PONG"
