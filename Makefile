@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
 
-.PHONY: help serve reload train smoke test fuzz check bench reliability lock image run-image clean
+.PHONY: help serve reload train smoke test fuzz check bench reliability audit licences lock image run-image clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
@@ -43,6 +43,20 @@ bench: $(READY) ## measure the service against others: bench/RESULTS.md
 
 reliability: $(READY) ## a quarter of an hour of trouble for the service: tests/reliability/RESULTS.md
 	@PYTHONPATH=.:tests $(BIN)/python tests/reliability/run.py
+
+# pip-audit says ERROR where it could not ask, and ends with the same status as where it found something;
+# without --strict a package that the index knows nothing of would pass.
+audit: $(READY) ## known vulnerabilities of the locked packages, where an index tells them
+	@test -x .venv/audit/bin/pip-audit || { $(BIN)/python -m venv .venv/audit && \
+		.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	@$(PIPENV) requirements --hash > .venv/audit/requirements.txt
+	@.venv/audit/bin/pip-audit --strict --disable-pip --progress-spinner off --requirement .venv/audit/requirements.txt \
+		2> .venv/audit/log && cat .venv/audit/log || { status=$$?; \
+		! grep -q '^ERROR' .venv/audit/log || echo 'Not audited: the index does not tell the vulnerabilities of every package.' >&2; \
+		tail -n 3 .venv/audit/log >&2; exit $$status; }
+
+licences: $(READY) ## the licences of the locked packages: docs/LICENCES.md
+	@$(BIN)/python docs/licences.py
 
 # Without an index in Pipfile the lock's hash covers pip's index settings too: lock without any,
 # and leave out the default index that Pipenv then writes down.
