@@ -123,14 +123,14 @@ def main() -> None:
         )
 
     def stopped() -> str:
-        shown = stops(asked, max(1, round(10 * scale)))
+        shown = stops(asked, max(1, round(6 * scale)))
         return (
             f"{shown.stops} stops, each with exit status 0 after at most {shown.slowest:.1f} s; {shown.right:,} "
             f"answers, all right, and every request that was taken was answered; {shown.never_taken} came too late"
         )
 
     def slowed() -> str:
-        shown = slow_clients(asked, max(2, 6 * scale), 3)
+        shown = slow_clients(asked, max(2, 5 * scale), 3)
         return require(
             shown.ratio <= 3,
             f"99th percentile {shown.alone:.1f} ms alone, {shown.beside:.1f} ms beside them: {shown.ratio:.2f} ×; "
@@ -143,13 +143,13 @@ def main() -> None:
 
     mixed = "mixed load (objects, arrays, tables, bad input)"
     results.add(f"{mixed}, a worker killed every 3 s", lambda: soaked("gunicorn", 600))
-    results.add(f"{mixed} under waitress", lambda: soaked("waitress", 30))
+    results.add(f"{mixed} under waitress", lambda: soaked("waitress", 20))
     results.add("reloads under load, every fifth with a broken model", reloaded)
     results.add("SIGTERM under load", stopped)
     results.add(f"{SLOW_LORIS} slow-loris connections and {HALF_SENT} half-sent uploads", slowed)
-    results.add("mutated bodies", lambda: mutated(bad_bodies(round(200_000 * scale))))
-    results.add("mutated bodies under waitress", lambda: mutated(bad_bodies(round(20_000 * scale), "waitress")))
-    results.add("mutated HTTP", lambda: mutated(bad_http(round(20_000 * scale))))
+    results.add("mutated bodies", lambda: mutated(bad_bodies(round(185_000 * scale))))
+    results.add("mutated bodies under waitress", lambda: mutated(bad_bodies(round(5_000 * scale), "waitress")))
+    results.add("mutated HTTP", lambda: mutated(bad_http(round(10_000 * scale))))
     for title, file in TESTS.items():
         results.add(title, lambda file=file: tested(file))
     if results.failed:
