@@ -143,7 +143,7 @@ def main() -> None:
 
     mixed = "mixed load (objects, arrays, tables, bad input)"
     results.add(f"{mixed}, a worker killed every 3 s", lambda: soaked("gunicorn", 600))
-    results.add(f"{mixed} under waitress", lambda: soaked("waitress", 20))
+    results.add(f"{mixed} under waitress", lambda: soaked("waitress", 30))
     results.add("reloads under load, every fifth with a broken model", reloaded)
     results.add("SIGTERM under load", stopped)
     results.add(f"{SLOW_LORIS} slow-loris connections and {HALF_SENT} half-sent uploads", slowed)

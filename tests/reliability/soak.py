@@ -16,6 +16,8 @@ CLIENTS = 4
 # Of which the oldest is spared, so that its memory tells of leaks.
 WORKERS = 3
 KILL_SECONDS = 3
+# Of load before the memory is looked at: until then caches fill, under waitress by a sixth of it.
+WARM_UP_SECONDS = 5
 
 
 class Soak(NamedTuple):
@@ -42,6 +44,7 @@ def soak(asked: list[Question], seconds: float, server: str = "gunicorn") -> Soa
     kills = 0
     with running(command) as service:
         with load(service, CLIENTS, asked) as seen:
+            time.sleep(WARM_UP_SECONDS)
             started = time.monotonic()
             while (passed := time.monotonic() - started) < seconds:
                 time.sleep(min(KILL_SECONDS, max(0.1, seconds - passed)))
@@ -59,7 +62,7 @@ def soak(asked: list[Question], seconds: float, server: str = "gunicorn") -> Soa
         assert cut_off.port in cut_by_kills, cut_off
         cut_by_kills.remove(cut_off.port)
     assert "Traceback" not in service.log()
-    # Medians of the second eighth, when caches have filled, and of the last.
+    # Medians of the second eighth and of the last.
     eighth = len(memory) // 8
     early, late = median(memory[eighth : 2 * eighth + 1]), median(memory[-eighth - 1 :])
     return Soak(passed, seen.right, kills, len(seen.cut_off), seen.longest_silence, early, late)

@@ -13,7 +13,7 @@ def asked():
 
 
 def test_every_answer_is_right_while_workers_are_killed(asked):
-    shown = soak(asked, seconds=20)
+    shown = soak(asked, seconds=15)
     assert shown.kills >= 3
     assert shown.right > 500
 
