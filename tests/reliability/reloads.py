@@ -13,7 +13,7 @@ from load import Question, load
 from test_reload import broken, replace, sha256
 
 CLIENTS = 4
-REFUSED = "the old model goes on serving"
+REFUSED = "model refused"
 
 
 class Reloads(NamedTuple):

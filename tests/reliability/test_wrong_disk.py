@@ -87,7 +87,7 @@ def test_a_model_that_is_written_in_place_is_taken_over_only_when_it_is_whole(cu
                 in_place.write(new[in_place.tell() : end])
                 in_place.flush()
                 service.process.send_signal(signal.SIGHUP)
-                wait_until(lambda number=number: service.log().count("the old model goes on serving") == number)
+                wait_until(lambda number=number: service.log().count("model refused") == number)
                 assert sha256(service) == before
                 assert service.predict(customer).json == expected
             in_place.write(new[in_place.tell() :])
@@ -103,16 +103,16 @@ def test_a_model_that_goes_away_or_cannot_be_read_leaves_the_old_one_serving(cus
         before = sha256(service)
         file.unlink()
         service.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: service.log().count("the old model goes on serving") == 1)
+        wait_until(lambda: service.log().count("model refused") == 1)
         file.mkdir()
         service.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: service.log().count("the old model goes on serving") == 2)
+        wait_until(lambda: service.log().count("model refused") == 2)
         assert sha256(service) == before
         assert service.predict(customer).status == 200
         file.rmdir()
         replace(file, MODEL_FILE.read_bytes())
         service.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "The model file is taken over" in service.log())
+        wait_until(lambda: service.log().count("model loaded") == 2)
 
 
 @pytest.fixture(scope="module")
