@@ -36,10 +36,10 @@ bind = f"0.0.0.0:{number('PORT')}" if number("PORT") else "127.0.0.1:9696"
 # A prediction is all computation: a worker process for each core, and no more.
 workers = number("WEB_CONCURRENCY") or cores()
 
-# Threads, so that a connection that is kept alive, or slow, does not hold up the others. The class
-# sync would close every connection after one answer. Four threads cost no more than one, and keep
-# a table that is being scored from holding up single customers. The class is gunicorn's gthread,
-# with the difference that a slow client does not hold a thread.
+# The class sync would close every connection after one answer, and one slow client would hold up all
+# others. This one is gunicorn's gthread, with the difference that its loop answers short requests:
+# to hand each to a thread would cost more than a prediction. Four threads take what is longer, so
+# that a table does not hold up single customers, and cost no more than one.
 worker_class = "churn.worker.Worker"
 threads = 4
 

@@ -30,7 +30,6 @@ NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
 def create_app(settings: Settings) -> Flask:
     """The service with these settings. Raises `BadModel`, and `OSError` where the model cannot be read."""
     app = web.Service(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_json_bytes
     served = ServedModel(HERE / settings.model)
     logs.model_loaded(served.model.about)
     app.extensions["served_model"] = served
@@ -52,12 +51,14 @@ def create_app(settings: Settings) -> Flask:
 
     @app.post("/predict")
     def predict() -> Response:
+        environ = request.environ
         if api_keys is not None:
-            api_keys.check(request.environ)
-        explain = _asks_for_reasons()
-        match request.mimetype:
+            api_keys.check(environ)
+        explain = bool(environ.get("QUERY_STRING")) and _asks_for_reasons()
+        match web.mimetype(environ):
             case web.JSON:
-                return _json(prediction.answer(served.model, web.body(request), settings.max_customers, explain))
+                body = web.body(environ, settings.max_json_bytes)
+                return _json(prediction.answer(served.model, body, settings.max_customers, explain))
             case web.CSV:
                 return web.file_response(_scored_table(explain), web.CSV)
             case other:
@@ -144,8 +145,6 @@ def create_app(settings: Settings) -> Flask:
 
 def _asks_for_reasons() -> bool:
     """Whether the address ends with ?explain=true."""
-    if not request.query_string:
-        return False
     match request.args.get("explain", "false"):
         case "true" | "1" | "":
             return True

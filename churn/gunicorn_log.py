@@ -8,7 +8,8 @@ from typing import Any
 from gunicorn import glogging
 
 from churn.logs import Line
-from churn.observation import REQUEST_ID, ROUTE, UNKNOWN, Environ
+from churn.metrics import UNKNOWN
+from churn.observation import REQUEST_ID, ROUTE, Environ
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn ships no types

@@ -33,6 +33,9 @@ Form = Literal["object", "array", "csv"]
 FORMS: tuple[Form, ...] = ("object", "array", "csv")
 OUTCOMES = ("scored", "invalid")
 
+# Where no route was found: paths are invented without end.
+UNKNOWN = "unknown"
+
 # Seconds that a tally waits at most, and customers of whom one waits at most.
 LONGEST_WAIT = 1.0
 MOST_WAITING = 500
@@ -157,6 +160,12 @@ class Meter:
         with self._lock:
             self._tally.requests[route, status] += 1
             self._tally.seconds.setdefault(route, []).append(seconds)
+            self._flush_soon()
+
+    def refused(self, status: int) -> None:
+        """Count a request that was answered before it reached a route."""
+        with self._lock:
+            self._tally.requests[UNKNOWN, status] += 1
             self._flush_soon()
 
     def scored(self, form: Form, customers: Collection[Customer], probabilities: Collection[float]) -> None:

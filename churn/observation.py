@@ -11,9 +11,6 @@ from churn.metrics import meter
 # Asked by machines every few seconds; they would drown what customers' requests look like.
 UNCOUNTED = frozenset({"/ping", "/health", "/metrics"})
 
-# Where no route was found: paths are invented without end.
-UNKNOWN = "unknown"
-
 # Where a request's WSGI environment has its id, and once it is answered its route.
 REQUEST_ID, ROUTE = "churn.request_id", "churn.route"
 

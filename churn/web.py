@@ -12,7 +12,8 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.routing import MapAdapter
 
 from churn import logs
-from churn.observation import REQUEST_ID, UNKNOWN, Environ, observed
+from churn.metrics import UNKNOWN
+from churn.observation import REQUEST_ID, Environ, observed
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -102,12 +103,22 @@ def request_id(request: Request) -> str:
     return known
 
 
-def body(request: Request) -> bytes:
-    """The body of a request, whole. Raises `RequestEntityTooLarge` beyond the application's limit."""
-    length, most = request.content_length, request.max_content_length
-    if length is None or most is None or length > most:
+def mimetype(environ: Environ) -> str:
+    """The media type of a request's body."""
+    content_type: str = environ.get("CONTENT_TYPE", "")
+    return content_type if content_type in (JSON, CSV) else request.mimetype
+
+
+def body(environ: Environ, most: int) -> bytes:
+    """The body of a request, whole. Raises `RequestEntityTooLarge` beyond so many bytes."""
+    try:
+        length = int(environ["CONTENT_LENGTH"])
+    except (KeyError, ValueError):
+        length = -1
+    if not 0 <= length <= most:
+        request.max_content_length = most
         return request.get_data(cache=False)  # which refuses it, or reads it piece by piece
-    received: bytes = request.environ["wsgi.input"].read(length)
+    received: bytes = environ["wsgi.input"].read(length)
     if len(received) < length:
         raise ClientDisconnected
     return received

@@ -3,12 +3,15 @@
 import concurrent.futures
 import contextlib
 import json
+import pickle
 import select
 import socket
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from conftest import GUNICORN, Running, Service, run, running, wait_until
+from sklearn.ensemble import RandomForestClassifier
 
 ONE_WORKER = [*GUNICORN, "--workers", "1"]
 
@@ -213,3 +216,46 @@ def test_a_stop_lets_what_has_arrived_finish(published_csv, predict):
         assert (status, scored.count(b"\n")) == (200, 7044)
         assert service.process.wait(timeout=30) == 0
         assert idle.recv(1) == b""
+
+
+def test_a_slow_models_predictions_are_refused_in_time_and_the_probes_answer(pair, predict, tmp_path):
+    vectorizer, _ = pair
+    rows = np.eye(len(vectorizer.feature_names_))
+    forest = RandomForestClassifier(700, random_state=1).fit(rows, np.arange(len(rows)) % 2)
+    with (tmp_path / "forest.bin").open("wb") as file:
+        pickle.dump((vectorizer, forest), file)
+    with running(ONE_WORKER, CHURN_MODEL=str(tmp_path / "forest.bin")) as service:
+        # Each takes the worker some hundredths of a second, and there are more than it can do in two.
+        with connections(service, 400) as clients:
+            for client in clients:
+                client.sendall(predict)
+            for path in ("/ping", "/health"):
+                assert service.get(path).status == 200
+            found = [answers(client, 1)[0] for client in clients]
+        assert {status for status, _ in found} == {200, 503}
+        refused = [json.loads(body) for status, body in found if status == 503]
+        assert len({problem["request_id"] for problem in refused}) == len(refused)
+        assert f'churn_requests_total{{route="unknown",status="503"}} {len(refused)}.0' in str(
+            service.get("/metrics").body
+        )
+
+
+def test_a_client_that_does_not_read_holds_up_nobody_and_gets_all_its_answers(service, predict, customer):
+    long = b'{"reasons": "' + b"x" * 3000 + b'"}'
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(long)}\r\n\r\n"
+    with connections(service, 1) as [lazy]:
+        lazy.setblocking(False)
+        asked = 0
+        with contextlib.suppress(BlockingIOError):
+            while asked < 5000:
+                asked += lazy.send(head.encode() + long) == len(head) + len(long)
+        for _ in range(20):
+            assert service.predict(customer).status == 200
+        lazy.settimeout(30)
+        assert {status for status, _ in answers(lazy, asked)} == {422}
+
+
+def test_many_probes_in_one_piece_are_answered(service):
+    with connections(service, 1) as [connection]:
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+        assert answers(connection, 2000) == [(200, b"PONG")] * 2000
