@@ -179,7 +179,7 @@ DISK_FULL = Example(
     CSV,
 )
 
-# The documentation leaves out this body of ten million bytes and one.
+# This one needs a body of ten million bytes and one; kept here, every service would hold it in memory.
 TOO_LARGE = Example(
     "too-large",
     "A body of more than CHURN_MAX_JSON_BYTES, by default 10 MB",
@@ -187,8 +187,7 @@ TOO_LARGE = Example(
     "/predict",
     413,
     _problem(413, "Request Entity Too Large", "The data value transmitted exceeds the capacity limit."),
-    b" " * 10_000_001,
-    JSON,
+    content_type=JSON,
 )
 
 MODEL = [

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, ROOT, Service, free_port, run, running
+from conftest import GUNICORN, MODEL_FILE, ROOT, Running, Service, free_port, run, running
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,20 @@ def test_a_taken_port_is_one_clear_line():
 def test_gunicorn_listens_on_all_addresses_where_a_platform_sets_the_port():
     done = run("-m", "gunicorn", "predict:app", "--print-config", PORT="8080")
     assert re.search(r"^bind += \['0\.0\.0\.0:8080'\]$", done.stdout, re.MULTILINE)
+
+
+def shared_with_the_worker(service: Running) -> int:
+    """The kilobytes that gunicorn's master and its worker have in common, as the worker sees it."""
+    _, worker = service.pids()
+    rollup = Path(f"/proc/{worker}/smaps_rollup").read_text()
+    return int(re.search(r"^Shared_Dirty: +(\d+)", rollup, re.MULTILINE)[1])
+
+
+def test_what_the_master_loaded_stays_shared_when_a_worker_collects_garbage():
+    with running([*GUNICORN, "--workers", "1"]) as service:
+        before = shared_with_the_worker(service)
+        assert service.predict([[]] * 100_000).status == 422  # objects enough for the collector to look at them all
+        assert shared_with_the_worker(service) > 0.8 * before
 
 
 def test_the_committed_model_is_small_and_not_ignored_by_git():
