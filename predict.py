@@ -3,13 +3,14 @@
 import errno
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import flask_swagger_ui
 import msgspec
 from flask import Flask, Response, render_template, request, send_from_directory
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from churn import about, keys, logs, metrics, openapi, page, prediction, problem, table, web
 from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, TooManyCustomers
@@ -25,6 +26,15 @@ SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
 
 # How a disk says that it takes no more; where it is read-only, Python finds no temporary folder.
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
+
+# What is wrong with a request: the status, and the sentence around what the exception says.
+REFUSED: dict[type[Exception], tuple[int, str]] = {
+    NotJSON: (400, "The body is not JSON: {}."),
+    BadTable: (400, "The table cannot be read: {}."),
+    TooManyCustomers: (413, "{}"),
+    InvalidCustomers: (422, "{}"),
+    NotExplainable: (422, "{}"),
+}
 
 
 def create_app(settings: Settings) -> Flask:
@@ -103,25 +113,17 @@ def create_app(settings: Settings) -> Flask:
     def all_metrics() -> Response:
         return Response(metrics.page(served.model.about), content_type=metrics.MEDIA_TYPE)
 
-    @app.errorhandler(NotJSON)
-    def not_json(error: NotJSON) -> Response:
-        return _problem(Problem(400, f"The body is not JSON: {error}."))
+    for kind, (status, sentence) in REFUSED.items():
+        app.register_error_handler(kind, partial(_refused, status, sentence))
 
-    @app.errorhandler(BadTable)
-    def bad_table(error: BadTable) -> Response:
-        return _problem(Problem(400, f"The table cannot be read: {error}."))
-
-    @app.errorhandler(NotExplainable)
-    def not_explainable(error: NotExplainable) -> Response:
-        return _problem(Problem(422, str(error)))
-
-    @app.errorhandler(TooManyCustomers)
-    def too_many_customers(error: TooManyCustomers) -> Response:
-        return _problem(Problem(413, str(error)))
-
-    @app.errorhandler(InvalidCustomers)
-    def invalid_customers(error: InvalidCustomers) -> Response:
-        return _problem(Problem(422, str(error), error.errors))
+    @app.errorhandler(RequestEntityTooLarge)
+    def too_large(error: RequestEntityTooLarge) -> Response:  # noqa: ARG001 (it does not know the limit)
+        if request.mimetype == web.CSV:
+            detail = f"A table can have {settings.max_csv_bytes:,} bytes (CHURN_MAX_CSV_BYTES); send it in parts."
+        else:
+            limit = f"A JSON body can have {settings.max_json_bytes:,} bytes (CHURN_MAX_JSON_BYTES)"
+            detail = f"{limit}; send more customers as a table (CSV)."
+        return _problem(Problem(413, detail))
 
     @app.errorhandler(Problem)
     def other_problem(error: Problem) -> Response:
@@ -152,6 +154,10 @@ def _asks_for_reasons() -> bool:
             return False
         case other:
             raise Problem(400, f"explain is {other!r}; it can be true or false.")
+
+
+def _refused(status: int, sentence: str, error: Exception) -> Response:
+    return _problem(Problem(status, sentence.format(error), getattr(error, "errors", ())))
 
 
 def _json(answer: object) -> Response:

@@ -186,7 +186,11 @@ TOO_LARGE = Example(
     "POST",
     "/predict",
     413,
-    _problem(413, "Request Entity Too Large", "The data value transmitted exceeds the capacity limit."),
+    _problem(
+        413,
+        "Request Entity Too Large",
+        "A JSON body can have 10,000,000 bytes (CHURN_MAX_JSON_BYTES); send more customers as a table (CSV).",
+    ),
     content_type=JSON,
 )
 

@@ -49,9 +49,9 @@ def small():
 def test_what_is_too_large_is_a_413(small, customer):
     assert small.predict([customer, customer]).status == 200
     for body, content_type, said in (
-        (b" " * 5001, "application/json", ""),
+        (b" " * 5001, "application/json", "A JSON body can have 5,000 bytes (CHURN_MAX_JSON_BYTES)"),
         (msgspec.json.encode([customer] * 3), "application/json", "An array can have 2 customers"),
-        (b"a,b\n" + b"1,2\n" * 2000, "text/csv", ""),
+        (b"a,b\n" + b"1,2\n" * 2000, "text/csv", "A table can have 5,000 bytes (CHURN_MAX_CSV_BYTES)"),
     ):
         answer = small.predict(body, content_type)
         assert (answer.status, answer.headers["content-type"]) == (413, "application/problem+json")
