@@ -2,10 +2,10 @@
 
 import io
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import IO, Any, cast
 
-from flask import Flask, Request, Response, request, send_file
+from flask import Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import ClientDisconnected
@@ -134,11 +134,15 @@ def upload(request: Request, most: int) -> io.RawIOBase:
 
 
 def file_response(file: IO[bytes], mimetype: str) -> Response:
-    """An answer that is sent from a file, from its beginning; the file is closed at the end."""
-    response = send_file(file, mimetype=mimetype)
-    del response.headers["Cache-Control"]  # which lets a copy be kept
-    response.content_length = file.seek(0, io.SEEK_END)
+    """An answer that is sent from a file, from its beginning; the file is closed at the end.
+
+    It is read here: gunicorn would ask for its descriptor, and then a file in memory goes to disk.
+    """
+    length = file.seek(0, io.SEEK_END)
     file.seek(0)
+    response = Response(iter(partial(file.read, CHUNK), b""), mimetype=mimetype)
+    response.content_length = length
+    response.call_on_close(file.close)
     return response
 
 

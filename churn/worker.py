@@ -21,7 +21,7 @@ from datetime import datetime
 from http import HTTPStatus
 from secrets import token_hex
 from selectors import EVENT_READ, EVENT_WRITE
-from typing import IO, Any
+from typing import Any
 
 from gunicorn.http import errors, wsgi
 from gunicorn.http.body import ChunkedReader, LengthReader
@@ -151,10 +151,6 @@ class Collected:
         self.answer += piece
 
     send = sendall
-
-    def sendfile(self, file: IO[bytes], offset: int, count: int) -> None:
-        file.seek(offset)
-        self.answer += file.read(count)
 
     def setblocking(self, flag: bool) -> None:
         """Stay as it is: the loop waits for nobody."""

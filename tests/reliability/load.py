@@ -97,6 +97,7 @@ class CutOff(NamedTuple):
     port: int  # the client's own, which tells whose connection it was
     is_first: bool  # nothing had been answered on this connection: the service may never have taken it
     error: str
+    at: float  # on the monotonic clock
 
 
 class Seen:
@@ -150,7 +151,7 @@ def client(port: int, asked: list[Question], seen: Seen, stop: threading.Event, 
         except ConnectionRefusedError:
             break
         except (http.client.HTTPException, OSError) as error:
-            seen.cut(CutOff(mine, answers == 0, repr(error)))
+            seen.cut(CutOff(mine, answers == 0, repr(error), time.monotonic()))
             connection.close()
             continue
         answers += 1

@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -40,8 +41,8 @@ def soak(asked: list[Question], seconds: float, server: str = "gunicorn") -> Soa
     command = [*GUNICORN, "--workers", str(WORKERS)] if server == "gunicorn" else WAITRESS
     chance = random.Random(2)
     cut_by_kills: list[int] = []
+    killed_at: list[float] = []
     memory = []
-    kills = 0
     with running(command) as service:
         with load(service, CLIENTS, asked) as seen:
             time.sleep(WARM_UP_SECONDS)
@@ -53,19 +54,20 @@ def soak(asked: list[Question], seconds: float, server: str = "gunicorn") -> Soa
                     wait_until(lambda: len(service.pids()) == WORKERS + 1)
                     victim = chance.choice(service.pids()[2:])
                     cut_by_kills += kill(victim, service.port)
-                    kills += 1
+                    killed_at.append(time.monotonic())
             passed = time.monotonic() - started
         assert service.process.poll() is None
         assert service.get("/health").status == 200
     assert not seen.wrong, seen.wrong[:3]
     for cut_off in seen.cut_off:
-        assert cut_off.port in cut_by_kills, cut_off
+        before = [round(cut_off.at - at, 3) for at in killed_at if at < cut_off.at]
+        assert cut_off.port in cut_by_kills, f"{cut_off}, {before[-1:]} s after a kill, was not cut off by it"
         cut_by_kills.remove(cut_off.port)
     assert "Traceback" not in service.log()
     # Medians of the second eighth and of the last.
     eighth = len(memory) // 8
     early, late = median(memory[eighth : 2 * eighth + 1]), median(memory[-eighth - 1 :])
-    return Soak(passed, seen.right, kills, len(seen.cut_off), seen.longest_silence, early, late)
+    return Soak(passed, seen.right, len(killed_at), len(seen.cut_off), seen.longest_silence, early, late)
 
 
 def kill(pid: int, port: int) -> list[int]:
@@ -87,8 +89,19 @@ def clients_of(pid: int, port: int) -> list[int]:
         except FileNotFoundError:
             continue
     inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return [int(row[2][-4:], 16) for row in rows if int(row[1][-4:], 16) == port and row[9] in inodes]
+    # The list changes while it is read, and then may lack a line: it is read until nothing is added.
+    found = set(_ports(port, inodes))
+    while more := set(_ports(port, inodes)) - found:
+        found |= more
+    return list(found)
+
+
+def _ports(port: int, inodes: set[str]) -> Iterator[int]:
+    """The ports from which there are connections to this port, whose sockets here have these numbers."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        row = line.split()
+        if int(row[1][-4:], 16) == port and row[9] in inodes:
+            yield int(row[2][-4:], 16)
 
 
 def proportional_set_size(service: Running) -> float:
