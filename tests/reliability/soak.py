@@ -57,6 +57,7 @@ def soak(asked: list[Question], seconds: float, server: str = "gunicorn") -> Soa
                     killed_at.append(time.monotonic())
             passed = time.monotonic() - started
         assert service.process.poll() is None
+        service.close()  # a connection from before, of which the worker may be gone
         assert service.get("/health").status == 200
     assert not seen.wrong, seen.wrong[:3]
     for cut_off in seen.cut_off:
