@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
 # The largest whole number that all readers of JSON agree on (RFC 8259, section 6). It also
 # keeps every sum that a model forms finite.
@@ -97,6 +98,63 @@ NUMBERS = [field for field in FIELDS if not field.is_category]
 # apart by position for that.
 HALF, END = len(CATEGORIES) // 2, len(CATEGORIES)
 assert [*CATEGORIES, *NUMBERS] == [*FIELDS], "the categories come first, and then the numbers"
+
+
+class Combination:
+    """The values of one half of the categories. Equal values share one object, which tables look up by its identity."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: tuple[Any, ...]):
+        self.values = values
+
+
+class _Combinations(dict[tuple[Any, ...], Combination]):
+    """The one object for each combination of values; they cannot outgrow the product of their categories' sizes."""
+
+    def __missing__(self, values: tuple[Any, ...]) -> Combination:
+        return self.setdefault(values, Combination(values))  # which another thread may have done meanwhile
+
+
+first_halves, second_halves = _Combinations(), _Combinations()
+
+
+class Batch(Struct, gc=False):
+    """Customers by column, as the model and the metrics look at them: the categories in their combinations."""
+
+    first: list[Combination]
+    second: list[Combination]
+    tenure: list[int]
+    monthlycharges: list[float]
+    totalcharges: list[float]
+
+    @classmethod
+    def of(cls, customers: Iterable[Customer]) -> "Batch":
+        """The columns of these customers."""
+        first, second, tenure, monthlycharges, totalcharges = [], [], [], [], []
+        for values in map(astuple, customers):
+            first.append(first_halves[values[:HALF]])
+            second.append(second_halves[values[HALF:END]])
+            tenure.append(values[END])
+            monthlycharges.append(values[END + 1])
+            totalcharges.append(values[END + 2])
+        return cls(first, second, tenure, monthlycharges, totalcharges)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __iadd__(self, other: "Batch") -> "Batch":
+        self.first += other.first
+        self.second += other.second
+        self.tenure += other.tenure
+        self.monthlycharges += other.monthlycharges
+        self.totalcharges += other.totalcharges
+        return self
+
+    def customers(self) -> Iterator[Customer]:
+        """The customers, without their ids."""
+        for first, second, *numbers in zip(*astuple(self), strict=True):
+            yield Customer(*first.values, *second.values, *numbers)
 
 
 class FieldError(Struct, frozen=True, omit_defaults=True, kw_only=True):

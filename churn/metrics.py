@@ -8,12 +8,11 @@ finds a folder for; without PROMETHEUS_MULTIPROC_DIR they are this process's own
 
 import os
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
-from math import fsum
 from pathlib import Path
 from threading import Lock, Timer
-from typing import Literal
+from typing import Any, Literal
 
 import prometheus_client
 from msgspec.structs import astuple
@@ -22,7 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from churn.customer import CATEGORIES, END, FIELD_NAMES, NUMBERS, Customer, FieldError
+from churn.customer import CATEGORIES, FIELD_NAMES, HALF, NUMBERS, Batch, Combination, Customer, FieldError
 from churn.model import About
 
 MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
@@ -38,7 +37,7 @@ UNKNOWN = "unknown"
 
 # Seconds that a tally waits at most, and customers of whom one waits at most.
 LONGEST_WAIT = 1.0
-MOST_WAITING = 500
+MOST_WAITING = 5000
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 PROBABILITIES = tuple(step / 20 for step in range(1, 21))
@@ -60,6 +59,7 @@ class Distribution(Histogram):
 
     def observe_all(self, amounts: list[float]) -> None:
         """Observe each of these numbers; they are sorted in place."""
+        self._sum.inc(sum(amounts))
         amounts.sort()
         below = 0
         for bound, bucket in zip(self._upper_bounds, self._buckets, strict=True):
@@ -67,7 +67,6 @@ class Distribution(Histogram):
             if upto > below:
                 bucket.inc(upto - below)
             below = upto
-        self._sum.inc(fsum(amounts))
 
 
 class Tally:
@@ -78,7 +77,8 @@ class Tally:
         self.seconds: dict[str, list[float]] = {}
         self.outcomes: Counter[tuple[str, Form]] = Counter()
         self.invalid_fields: Counter[str] = Counter()
-        self.customers: list[Customer] = []
+        self.batch = Batch.of([])
+        self.alone: list[Customer] = []
         self.probabilities: list[float] = []
 
 
@@ -104,7 +104,7 @@ class Published:
         self._invalid_fields = counter("churn_invalid_fields", "Errors in customers.", "field")
         field_values = counter("churn_field_values", "Customers scored, by a field's value.", "field", "value")
         self._categories = [
-            [(value, field_values.labels(field.name, value)) for value in field.allowed] for field in CATEGORIES
+            {value: field_values.labels(field.name, value) for value in field.allowed} for field in CATEGORIES
         ]
         self._numbers = [
             Distribution(
@@ -131,16 +131,27 @@ class Published:
             self._customers.labels(outcome, form).inc(customers)
         for name, errors in tally.invalid_fields.items():
             self._invalid_fields.labels(name).inc(errors)
-        if not tally.customers:
+        if not tally.probabilities:
             return
         self._probability.observe_all(tally.probabilities)
-        columns = list(zip(*map(astuple, tally.customers), strict=True))
-        for values_of_field, column in zip(self._categories, columns[:END], strict=True):
-            for value, customers_with_it in values_of_field:
-                if times := column.count(value):
-                    customers_with_it.inc(times)
-        for distribution, column in zip(self._numbers, columns[END:-1], strict=True):
-            distribution.observe_all(list(column))
+        tally.batch += Batch.of(tally.alone)
+        first, second, *numbers = astuple(tally.batch)
+        for categories, combinations in (self._categories[:HALF], first), (self._categories[HALF:], second):
+            for counters, times_by_value in zip(categories, _times_by_value(combinations), strict=True):
+                for value, times in times_by_value.items():
+                    counters[value].inc(times)
+        for distribution, column in zip(self._numbers, numbers, strict=True):
+            distribution.observe_all(column)
+
+
+def _times_by_value(combinations: list[Combination]) -> Iterator[dict[Any, int]]:
+    """For each of the categories that are combined, in order, how often it has which value."""
+    times_by_combination = Counter(combinations)
+    for column in zip(*(combination.values for combination in times_by_combination), strict=True):
+        times_by_value: defaultdict[Any, int] = defaultdict(int)
+        for value, times in zip(column, times_by_combination.values(), strict=True):
+            times_by_value[value] += times
+        yield times_by_value
 
 
 class Meter:
@@ -168,15 +179,26 @@ class Meter:
             self._tally.requests[UNKNOWN, status] += 1
             self._flush_soon()
 
-    def scored(self, form: Form, customers: Collection[Customer], probabilities: Collection[float]) -> None:
+    def scored(self, form: Form, batch: Batch, probabilities: list[float]) -> None:
         """Count customers who were scored, each with a probability."""
         with self._lock:
             tally = self._tally
-            tally.outcomes["scored", form] += len(customers)
-            tally.customers += customers
+            tally.outcomes["scored", form] += len(batch)
+            tally.batch += batch
             tally.probabilities += probabilities
             self._flush_soon()
-        if len(tally.customers) >= MOST_WAITING:
+        if len(tally.probabilities) >= MOST_WAITING:
+            self.flush()
+
+    def scored_alone(self, customer: Customer, probability: float) -> None:
+        """Count the customer of an object. What it is in is worked out later, for several at once."""
+        with self._lock:
+            tally = self._tally
+            tally.outcomes["scored", "object"] += 1
+            tally.alone.append(customer)
+            tally.probabilities.append(probability)
+            self._flush_soon()
+        if len(tally.probabilities) >= MOST_WAITING:
             self.flush()
 
     def invalid(self, form: Form, errors: Collection[FieldError], customers: int) -> None:

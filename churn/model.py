@@ -17,7 +17,22 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from churn import figures, pickles
-from churn.customer import CATEGORIES, END, FIELDS, HALF, NUMBERS, SEED_CUSTOMER, Customer, Field, canonical, features
+from churn.customer import (
+    CATEGORIES,
+    END,
+    FIELDS,
+    HALF,
+    NUMBERS,
+    SEED_CUSTOMER,
+    Batch,
+    Combination,
+    Customer,
+    Field,
+    canonical,
+    features,
+    first_halves,
+    second_halves,
+)
 from churn.figures import TrainingFigures
 from churn.pickles import BadModel, Inert
 
@@ -71,7 +86,7 @@ class Model(Protocol):
     def probability(self, customer: Customer) -> float:
         """How probable it is that this customer leaves, in [0, 1]."""
 
-    def probabilities(self, customers: list[Customer]) -> list[float]:
+    def probabilities(self, batch: Batch) -> list[float]:
         """The same for several customers, in order."""
 
 
@@ -172,17 +187,14 @@ def _require_churn(classes: Sequence[Any]) -> None:
         raise BadModel(f"its classes are {list(classes)}, which are not churn: no and yes, 0 and 1, or False and True")
 
 
-class _Sums(dict[tuple[Any, ...], float]):
-    """For a tuple of values the sum of their weights, worked out when it is first asked for.
-
-    It cannot grow past the product of its categories' sizes.
-    """
+class _Sums(dict[Combination, float]):
+    """For a combination of values the sum of their weights, worked out when it is first asked for."""
 
     def __init__(self, weights: list[dict[Any, float]]):
         self._weights = weights
 
-    def __missing__(self, values: tuple[Any, ...]) -> float:
-        total = self[values] = sum(map(getitem, self._weights, values))
+    def __missing__(self, combination: Combination) -> float:
+        total = self[combination] = sum(map(getitem, self._weights, combination.values))
         return total
 
 
@@ -218,22 +230,25 @@ class LinearModel:
 
     def probability(self, customer: Customer) -> float:
         values = astuple(customer)
-        log_odds = (
+        return _logistic(
             self._intercept
-            + self._first[values[:HALF]]
-            + self._second[values[HALF:END]]
+            + self._first[first_halves[values[:HALF]]]
+            + self._second[second_halves[values[HALF:END]]]
             + self._tenure * values[END]
             + self._monthly * values[END + 1]
             + self._total * values[END + 2]
         )
-        # The logistic function, without overflow on either side.
-        if log_odds >= 0:
-            return 1 / (1 + math.exp(-log_odds))
-        odds = math.exp(log_odds)
-        return odds / (1 + odds)
 
-    def probabilities(self, customers: list[Customer]) -> list[float]:
-        return [self.probability(customer) for customer in customers]
+    def probabilities(self, batch: Batch) -> list[float]:
+        # The same sum, term by term, so that a customer's probability does not depend on how it was asked for.
+        first = map(self._first.__getitem__, batch.first)
+        second = map(self._second.__getitem__, batch.second)
+        columns = zip(first, second, batch.tenure, batch.monthlycharges, batch.totalcharges, strict=True)
+        start, per_month, per_charge, per_total = self._intercept, self._tenure, self._monthly, self._total
+        return [
+            _logistic(start + first_sum + second_sum + per_month * tenure + per_charge * monthly + per_total * total)
+            for first_sum, second_sum, tenure, monthly, total in columns
+        ]
 
     def reasons(self, customer: Customer) -> list[Reason]:
         if self._average is None:
@@ -249,6 +264,14 @@ class LinearModel:
             for field, value, part, average in zip(FIELDS, values, parts, self._average, strict=True)
         ]
         return sorted(reasons, key=lambda reason: -abs(reason.share))
+
+
+def _logistic(log_odds: float) -> float:
+    """The logistic function, without overflow on either side."""
+    if log_odds >= 0:
+        return 1 / (1 + math.exp(-log_odds))
+    odds = math.exp(log_odds)
+    return odds / (1 + odds)
 
 
 def _weights_by_value(field: Field, weights: dict[str, float], separator: str) -> dict[Any, float]:
@@ -289,12 +312,12 @@ class SklearnModel:
         return model
 
     def probability(self, customer: Customer) -> float:
-        return self.probabilities([customer])[0]
+        return self.probabilities(Batch.of([customer]))[0]
 
-    def probabilities(self, customers: list[Customer]) -> list[float]:
-        if not customers:
+    def probabilities(self, batch: Batch) -> list[float]:
+        if not batch:
             return []
-        matrix = self._vectorizer.transform([features(customer) for customer in customers])
+        matrix = self._vectorizer.transform([features(customer) for customer in batch.customers()])
         probabilities: list[float] = self._classifier.predict_proba(matrix)[:, 1].tolist()
         return probabilities
 

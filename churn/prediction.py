@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from churn.customer import Customer, CustomerId, InvalidCustomers, from_json
+from churn.customer import Batch, Customer, CustomerId, InvalidCustomers, from_json
 from churn.metrics import meter
 from churn.model import THRESHOLD, Model, Reason
 
@@ -35,24 +35,27 @@ def answer(model: Model, text: bytes, most: int, explain: bool) -> Prediction | 
             customers=len({error.index for error in invalid.errors}),
         )
         raise
-    predictions = predict(model, customers, explain)
-    match customers, predictions:
-        case Customer() as customer, Prediction() as prediction:
-            meter.scored("object", (customer,), (prediction.churn_probability,))
-        case list() as several, list() as theirs:
-            meter.scored("array", several, [each.churn_probability for each in theirs])
-    return predictions
+    return predict(model, customers, explain, counted=True)
 
 
-def predict(model: Model, customers: Customer | list[Customer], explain: bool) -> Prediction | list[Prediction]:
-    """The prediction for a customer, or one each, in order, for several.
+def predict(
+    model: Model, customers: Customer | list[Customer], explain: bool, counted: bool = False
+) -> Prediction | list[Prediction]:
+    """The prediction for a customer, or one each, in order, for several; with `counted` they are in the metrics.
 
     With `explain` each has its reasons; raises `NotExplainable` where the model has none.
     """
     if isinstance(customers, Customer):
-        return _prediction(model, customers, model.probability(customers), explain)
-    probabilities = model.probabilities(customers)
-    return [_prediction(model, *pair, explain) for pair in zip(customers, probabilities, strict=True)]
+        prediction = _prediction(model, customers, model.probability(customers), explain)
+        if counted:
+            meter.scored_alone(customers, prediction.churn_probability)
+        return prediction
+    batch = Batch.of(customers)
+    probabilities = model.probabilities(batch)
+    predictions = [_prediction(model, *pair, explain) for pair in zip(customers, probabilities, strict=True)]
+    if counted:
+        meter.scored("array", batch, probabilities)
+    return predictions
 
 
 def _prediction(model: Model, customer: Customer, probability: float, explain: bool) -> Prediction:

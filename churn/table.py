@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import IO, NamedTuple
 
-from churn.customer import Customer, InvalidCustomers
+from churn.customer import Batch, Customer, InvalidCustomers
 from churn.metrics import meter
 from churn.model import THRESHOLD, Model, Reason
 from churn.rows import BadTable, RowReader
@@ -95,8 +95,9 @@ def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterato
     while batch := list(islice(rows, BATCH)):
         customers = [_customer(row.cells, len(columns), read_row) for row in batch]
         valid = [each for each in customers if isinstance(each, Customer)]
-        scores = model.probabilities(valid)
-        meter.scored("csv", valid, scores)
+        valid_ones = Batch.of(valid)
+        scores = model.probabilities(valid_ones)
+        meter.scored("csv", valid_ones, scores)
         probabilities = iter(scores)
         for (cells, line), customer in zip(batch, customers, strict=True):
             if isinstance(customer, str):

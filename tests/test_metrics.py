@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from test_scripts import run
 
-from churn.metrics import Distribution
+from churn import dataset
+from churn.customer import CATEGORIES, features
+from churn.metrics import NUMBER_BUCKETS, Distribution
 
 CSV = "text/csv"
 
@@ -103,6 +105,27 @@ def test_what_was_asked_and_answered_is_a_distribution(service: Service, custome
     assert growth(before, now, "churn_totalcharges_sum") == pytest.approx(1001 * 29.85 + 2 * 24 * 29.85)
     assert growth(before, now, "churn_probability_count") == 1003
     assert growth(before, now, "churn_probability_sum") == pytest.approx(2 * probabilities[0] + 1001 * probabilities[1])
+
+
+def test_every_customer_of_arrays_and_tables_is_counted(service: Service):
+    customers = [features(each) for each in dataset.packaged().customers]
+    before = Counts(service)
+    assert service.predict(customers).status == 200  # more than a tally holds
+    assert service.predict(csv(*customers[:1234]), CSV).status == 200
+    for each in customers[:10]:
+        assert service.predict(each).status == 200
+    now = after(service, before, 12)
+    asked = customers + customers[:1234] + customers[:10]
+    for field in CATEGORIES:
+        for value in field.allowed:
+            expected = sum(each[field.name] == value for each in asked)
+            assert growth(before, now, "churn_field_values_total", field=field.name, value=str(value)) == expected
+    for name, bounds in NUMBER_BUCKETS.items():
+        assert growth(before, now, f"churn_{name}_sum") == pytest.approx(sum(each[name] for each in asked))
+        for bound in bounds:
+            expected = sum(each[name] <= bound for each in asked)
+            assert growth(before, now, f"churn_{name}_bucket", le=str(float(bound))) == expected
+    assert growth(before, now, "churn_probability_count") == len(asked)
 
 
 def test_the_training_table_stands_beside_it(service: Service):

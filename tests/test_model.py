@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from churn import dataset, model
-from churn.customer import SEED_CUSTOMER, features
+from churn.customer import SEED_CUSTOMER, Batch, features
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def save(pair, file: Path) -> Path:
 def assert_scores_like_scikit_learn(read, pair, table, rows):
     vectorizer, classifier = pair
     expected = classifier.predict_proba(vectorizer.transform(rows))[:, 1]
-    assert read.probabilities(table.customers) == pytest.approx(expected, abs=1e-12)
+    assert read.probabilities(Batch.of(table.customers)) == pytest.approx(expected, abs=1e-12)
     assert read.probability(table.customers[0]) == pytest.approx(expected[0], abs=1e-12)
-    assert read.probabilities([]) == []
+    assert read.probabilities(Batch.of([])) == []
 
 
 LINEAR = {
