@@ -1,5 +1,6 @@
 """What the service says of a customer."""
 
+from itertools import repeat
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -46,18 +47,18 @@ def predict(
     With `explain` each has its reasons; raises `NotExplainable` where the model has none.
     """
     if isinstance(customers, Customer):
-        prediction = _prediction(model, customers, model.probability(customers), explain)
+        probability = model.probability(customers)
+        reasons = model.reasons(customers) if explain else None
         if counted:
-            meter.scored_alone(customers, prediction.churn_probability)
-        return prediction
+            meter.scored_alone(customers, probability)
+        return Prediction(probability, probability >= THRESHOLD, customers.customerid, reasons)
     batch = Batch.of(customers)
     probabilities = model.probabilities(batch)
-    predictions = [_prediction(model, *pair, explain) for pair in zip(customers, probabilities, strict=True)]
+    reasons_of_each = map(model.reasons, customers) if explain else repeat(None)
+    predictions = [
+        Prediction(probability, probability >= THRESHOLD, customer.customerid, reasons)
+        for customer, probability, reasons in zip(customers, probabilities, reasons_of_each, strict=False)
+    ]
     if counted:
         meter.scored("array", batch, probabilities)
     return predictions
-
-
-def _prediction(model: Model, customer: Customer, probability: float, explain: bool) -> Prediction:
-    reasons = model.reasons(customer) if explain else None
-    return Prediction(probability, probability >= THRESHOLD, customer.customerid, reasons)
