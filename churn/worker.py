@@ -40,7 +40,7 @@ ARRIVAL_SECONDS = 30
 # Between two pieces of a larger body, or of an answer, may be so many seconds.
 STALL_SECONDS = 30
 
-# A request that no thread was free for in so many seconds is refused.
+# A request that has waited so many seconds for its answer to begin is refused.
 MOST_WAITING_SECONDS = 2
 
 # A connection that was told to go is read for so many seconds, so that the client gets to read why.
@@ -64,7 +64,7 @@ CHUNK = 65536
 CHECKED = frozenset(SECURITY_HEADERS)
 
 _HEAD_END = b"\r\n\r\n"
-_length = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
+_length = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})\b", re.IGNORECASE)
 _chunked = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 _continue = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
 
@@ -104,11 +104,11 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     def is_whole(self, most_head: int) -> bool:
         """Whether the request has arrived, or as much of it as the loop collects."""
+        self.is_short = False
         end = self.arrived.find(_HEAD_END, 0, most_head)
         if end < 0:
             return len(self.arrived) >= most_head  # which the parser refuses
         body = len(self.arrived) - end - len(_HEAD_END)
-        self.is_short = False
         if length := _length.search(self.arrived, 0, end):
             self.is_upload = int(length[1]) > COLLECTED
             whole = body >= min(int(length[1]), COLLECTED)

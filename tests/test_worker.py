@@ -178,6 +178,7 @@ def test_chunks_that_are_none_are_the_clients_fault_and_end_the_connection(servi
         (b"x" * 2_000_000, 414),
         (b"POST /predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST /predict HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}", 400),
         (b"POST /predict HTTP/1.1\r\nTransfer-Encoding: nonsense\r\n\r\n0\r\n\r\n", 501),
     ],
     ids=lambda value: value[:24] if isinstance(value, bytes) else None,
