@@ -118,17 +118,19 @@ def on_starting(server):
 
 
 def make_room_for_metrics(server):
-    """Empty the folder of the metrics, and say in one line that its disk is full."""
+    """Empty the folder of the metrics, and say in one line where there is no room in it."""
     from churn import metrics  # noqa: PLC0415 (this folder is not on Python's path before the application is loaded)
 
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     try:
         if "GUNICORN_PID" not in os.environ:  # or it is shared with the gunicorn that this one is about to replace
-            for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
+            for file in folder.glob("*.db"):
                 file.unlink()
         for place in range(server.cfg.workers):
             metrics.make_room(f"{server.pid}-{place}")
     except OSError as error:
-        sys.exit(f"There is no room for the metrics: {error}")
+        no_room = f"There is no room for the metrics in {folder}: {error.strerror}"
+        sys.exit(f"{no_room}; make some, or name another folder in PROMETHEUS_MULTIPROC_DIR.")
 
 
 def when_ready(server):  # noqa: ARG001 (gunicorn's signature)

@@ -262,7 +262,7 @@ os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "predict:app", "--bi
 """
     done = run("-c", code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("There is no room for the metrics: ")
+    assert done.stderr.splitlines()[-1].startswith(f"There is no room for the metrics in {tmp_path}: ")
     assert "Traceback" not in done.stderr
 
 

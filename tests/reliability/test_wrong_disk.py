@@ -1,16 +1,20 @@
 """A disk that is not as it should be: a clear line and no start, or the old state kept."""
 
+import hashlib
 import os
 import pickle
 import shutil
 import signal
 import subprocess
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, ROOT, WAITRESS, free_port, running, wait_until
+from conftest import GUNICORN, MODEL_FILE, ROOT, WAITRESS, Running, free_port, running, wait_until
 from load import CSV, customers_and_probabilities, table
+from test_metrics import scored, workers
 from test_reload import replace, sha256
+
+from churn.metrics import FILE_SIZE, KINDS
 
 ONE_WORKER = [*GUNICORN, "--workers", "1"]
 SERVERS = pytest.mark.parametrize("server", [GUNICORN, WAITRESS], ids=["gunicorn", "waitress"])
@@ -41,12 +45,12 @@ def unprivileged() -> list[str]:
     return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
 
 
-def failed_start(server: list[str], model: Path) -> str:
+def failed_start(server: list[str], **environment: str) -> str:
     """What a server says that ends by itself with a status that is not 0."""
     done = subprocess.run(
         [word.format(port=free_port()) for word in server],
         cwd=ROOT,
-        env={**os.environ, "CHURN_MODEL": str(model), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -59,7 +63,7 @@ def failed_start(server: list[str], model: Path) -> str:
 
 @SERVERS
 def test_a_model_that_is_missing_stops_the_start_with_one_line(server, tmp_path):
-    said = failed_start(server, tmp_path / "none.bin")
+    said = failed_start(server, CHURN_MODEL=str(tmp_path / "none.bin"))
     [line] = [line for line in said.splitlines() if "none.bin" in line]
     assert line.startswith("predict.py: the model cannot be served")
     assert "No such file" in line
@@ -70,15 +74,51 @@ def test_a_model_that_may_not_be_read_stops_the_start_with_one_line(server, tmp_
     file = tmp_path / "mine.bin"
     shutil.copy(MODEL_FILE, file)
     file.chmod(0)
-    said = failed_start([*unprivileged(), *server], file)
+    said = failed_start([*unprivileged(), *server], CHURN_MODEL=str(file))
     assert "predict.py: the model cannot be served" in said
     assert "Permission denied" in said
+
+
+@SERVERS
+def test_half_a_model_stops_the_start_with_one_line(server, tmp_path):
+    file = tmp_path / "half.bin"
+    file.write_bytes(MODEL_FILE.read_bytes()[:1000])
+    [line] = [line for line in failed_start(server, CHURN_MODEL=str(file)).splitlines() if "half.bin" in line]
+    assert line.startswith("predict.py: the model cannot be served")
+    assert "truncated" in line
+
+
+def another_spelling() -> bytes:
+    """The committed model in other bytes."""
+    return pickle.dumps(pickle.loads(MODEL_FILE.read_bytes()), protocol=4)
+
+
+def test_a_model_that_is_swapped_while_it_is_read_is_taken_over_as_it_was(customer, tmp_path):
+    file = tmp_path / "model.bin"
+    shutil.copy(MODEL_FILE, file)
+    between = another_spelling()
+    with running(ONE_WORKER, CHURN_MODEL=str(file)) as service:
+        before = sha256(service)
+        expected = service.predict(customer).json
+        os.mkfifo(tmp_path / "pipe")  # which is read no faster than it is written
+        (tmp_path / "pipe").replace(file)
+        service.process.send_signal(signal.SIGHUP)
+        with file.open("wb") as pipe:  # waits for who reads it
+            pipe.write(between[:1000])
+            pipe.flush()
+            replace(file, MODEL_FILE.read_bytes())
+            assert sha256(service) == before
+            pipe.write(between[1000:])
+        wait_until(lambda: sha256(service) == hashlib.sha256(between).hexdigest())
+        assert service.predict(customer).json == expected
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: sha256(service) == before)
 
 
 def test_a_model_that_is_written_in_place_is_taken_over_only_when_it_is_whole(customer, tmp_path):
     file = tmp_path / "model.bin"
     shutil.copy(MODEL_FILE, file)
-    new = pickle.dumps(pickle.loads(MODEL_FILE.read_bytes()), protocol=4)
+    new = another_spelling()
     with running(ONE_WORKER, CHURN_MODEL=str(file)) as service:
         before = sha256(service)
         expected = service.predict(customer).json
@@ -148,3 +188,51 @@ def keeps_answering(service, customer, large_table) -> None:
     assert service.predict(table([customer]), CSV).status == 200
     assert service.get("/health").status == 200
     assert service.process.poll() is None
+
+
+@pytest.mark.parametrize("option", ["size=64k", "ro"])
+def test_without_room_for_the_metrics_the_start_stops_with_one_line(option, tmp_path):
+    needs_mount()
+    commands = f"mount -t tmpfs -o {option} none {tmp_path}"
+    said = failed_start(in_namespace(commands, ONE_WORKER), PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    assert said.splitlines()[-1].startswith(f"There is no room for the metrics in {tmp_path}: ")
+
+
+def test_a_full_dev_shm_stops_the_start_with_one_line():
+    needs_mount()
+    said = failed_start(in_namespace("mount -t tmpfs -o size=64k none /dev/shm", ONE_WORKER))
+    assert said.splitlines()[-1].startswith("There is no room for the metrics in /dev/shm/")
+
+
+@pytest.fixture
+def without_room(tmp_path):
+    """A service whose one worker has filled up the folder of the metrics."""
+    needs_mount()
+    mount = f"mount -t tmpfs -o size={len(KINDS) * FILE_SIZE} none {tmp_path}"
+    with running(in_namespace(mount, ONE_WORKER), PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as service:
+        yield service
+
+
+def test_where_the_metrics_folder_is_full_a_worker_in_a_dead_ones_place_counts_on(without_room, customer):
+    assert without_room.predict(customer).status == 200
+    assert scored(without_room) == 1
+    without_room.close()
+    next_worker(without_room, lambda old: os.kill(old, signal.SIGKILL))
+    assert without_room.predict(customer).status == 200
+    assert scored(without_room) == 2
+
+
+def test_where_the_metrics_folder_is_full_a_worker_beside_the_old_one_serves_uncounted(without_room, customer):
+    assert without_room.predict(customer).status == 200
+    without_room.close()
+    next_worker(without_room, lambda old: without_room.process.send_signal(signal.SIGHUP))
+    assert without_room.predict(customer).status == 200
+    assert scored(without_room) == 1
+    assert "This worker's requests are not in the metrics" in without_room.log()
+
+
+def next_worker(service: Running, end: Callable[[int], None]) -> None:
+    """End the one worker, and wait for the one that comes after it."""
+    [old] = workers(service)
+    end(old)
+    wait_until(lambda: len(workers(service)) == 1 and workers(service) != [old])
