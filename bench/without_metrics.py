@@ -10,4 +10,4 @@ def nothing(*args: object, **options: object) -> None:
     """Take the place of a method that counts."""
 
 
-meter.request = meter.scored = meter.invalid = nothing
+meter.request = meter.scored = meter.scored_alone = meter.invalid = nothing

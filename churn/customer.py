@@ -282,7 +282,7 @@ def _from_any_json(text: bytes, most: int) -> Customer | list[Customer]:
 
 
 def _too_many(most: int) -> TooManyCustomers:
-    return TooManyCustomers(f"An array can have {most:,} customers; send more of them as a table (CSV).")
+    return TooManyCustomers(f"An array can have {most:,} customers (CHURN_MAX_CUSTOMERS); send more as a table (CSV).")
 
 
 def _not_json(text: bytes, error: Exception) -> NotJSON:
