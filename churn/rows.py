@@ -1,8 +1,7 @@
 """Customers from rows of text, as tables have them."""
 
-from collections.abc import Callable, Sequence
-from operator import itemgetter
-from types import GenericAlias
+from collections.abc import Mapping, Sequence
+from operator import getitem, itemgetter
 from typing import Any
 
 import msgspec
@@ -13,13 +12,16 @@ from churn.customer import (
     FIELDS,
     HALF,
     NUMBERS,
-    Customer,
+    Batch,
+    Combination,
     Field,
     FieldError,
     InvalidCustomers,
     canonical,
     closest,
+    first_halves,
     from_record,
+    second_halves,
 )
 
 # So that texts that never repeat do not pile up.
@@ -45,51 +47,51 @@ class RowReader:
         if errors:
             raise InvalidCustomers(errors, who="The table's header is")
         self._positions = [names.index(field.name) for field in FIELDS]
-        self._pick = itemgetter(*self._positions)
-        self._first = _Remembering(_reader(CATEGORIES[:HALF]))
-        self._second = _Remembering(_reader(CATEGORIES[HALF:]))
+        self._pick_first = itemgetter(*self._positions[:HALF])
+        self._pick_second = itemgetter(*self._positions[HALF:END])
+        self._pick_numbers = itemgetter(*self._positions[END:])
+        self._first = _Remembering(CATEGORIES[:HALF], first_halves)
+        self._second = _Remembering(CATEGORIES[HALF:], second_halves)
 
-    def __call__(self, row: Sequence[str], index: int) -> Customer:
-        """The customer of a row that has all columns; `index` is its place, for the errors.
+    def __call__(self, row: Sequence[str], index: int, batch: Batch) -> None:
+        """Add the customer of a row that has all columns to a batch; `index` is its place, for the errors.
 
         Raises `InvalidCustomers` with every error.
         """
-        texts = self._pick(row)
         try:
-            return Customer(  # type: ignore[call-arg]  # it cannot count them
-                *self._first[texts[:HALF]],
-                *self._second[texts[HALF:END]],
-                _tenure(texts[END]),
-                _monthly(texts[END + 1]),
-                _total(texts[END + 2]),
-            )
-        except (msgspec.DecodeError, UnicodeError):
+            first = self._first[self._pick_first(row)]
+            second = self._second[self._pick_second(row)]
+            tenure_text, monthly_text, total_text = self._pick_numbers(row)
+            tenure, monthly, total = _tenure(tenure_text), _monthly(monthly_text), _total(total_text)
+        except (KeyError, msgspec.DecodeError, UnicodeError):
             # Not as a canonical number is written, or not right: blank total charges, for one.
-            record = dict(zip((field.name for field in FIELDS), texts, strict=True))
-            return from_record(record, index, numbers_as_text=True)
+            record = {field.name: row[position] for field, position in zip(FIELDS, self._positions, strict=True)}
+            batch += Batch.of([from_record(record, index, numbers_as_text=True)])
+            return
+        batch.first.append(first)
+        batch.second.append(second)
+        batch.tenure.append(tenure)
+        batch.monthlycharges.append(monthly)
+        batch.totalcharges.append(total)
 
     def is_field(self, position: int) -> bool:
         """Whether the column at this position is one of a customer's fields."""
         return position in self._positions
 
 
-class _Remembering(dict[tuple[str, ...], Any]):
-    """The results of a function of texts, as far as they were asked for lately."""
+class _Remembering(dict[tuple[str, ...], Combination]):
+    """What texts of these categories stand for, as far as it was asked for lately. Raises `KeyError` for others."""
 
-    def __init__(self, function: Callable[[tuple[str, ...]], Any]):
-        self._function = function
+    def __init__(self, categories: list[Field], combinations: Mapping[tuple[Any, ...], Combination]):
+        self._allowed = [{str(value): value for value in field.allowed} for field in categories]
+        self._combinations = combinations
 
-    def __missing__(self, texts: tuple[str, ...]) -> Any:
+    def __missing__(self, texts: tuple[str, ...]) -> Combination:
         if len(self) >= MOST_REMEMBERED:
             self.clear()
-        result = self[texts] = self._function(texts)
-        return result
-
-
-def _reader(fields: list[Field]) -> Callable[[tuple[str, ...]], Any]:
-    """A function that turns texts into the values of these fields."""
-    types = GenericAlias(tuple, tuple(field.type for field in fields))
-    return lambda texts: msgspec.convert([canonical(text) for text in texts], types, strict=False)
+        values = tuple(map(getitem, self._allowed, map(canonical, texts)))
+        combination = self[texts] = self._combinations[values]
+        return combination
 
 
 def _column_errors(field: Field, names: list[str]) -> list[FieldError]:

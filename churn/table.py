@@ -4,11 +4,12 @@ import csv
 import io
 import tempfile
 from collections.abc import Iterator
-from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import IO, NamedTuple
 
-from churn.customer import Batch, Customer, InvalidCustomers
+import msgspec
+
+from churn.customer import Batch, InvalidCustomers
 from churn.metrics import meter
 from churn.model import THRESHOLD, Model, Reason
 from churn.rows import BadTable, RowReader
@@ -26,11 +27,26 @@ MOST_IN_MEMORY = 4_000_000
 # Rows that are scored together: few enough to be nothing, many enough to be fast.
 BATCH = 500
 
+# Bytes that are read, and cut into lines, at once.
+BLOCK = 65_536
+
 # Far more than a customer takes; a line without an end is not read on into memory.
 LONGEST_LINE = 100_000
 
+# Bytes that a character takes in UTF-8 at most.
+MOST_BYTES = 4
+
 # What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+# A row's cells, and the line they stood in where they are nothing but the line, cut at the delimiter.
+Row = tuple[list[str], str | None]
+
+
+class _Piece(list[str]):
+    """Texts to be joined, as a file that csv can write to."""
+
+    write = list.append
 
 
 class Dialect(NamedTuple):
@@ -41,13 +57,6 @@ class Dialect(NamedTuple):
     byte_order_mark: str
 
 
-class Row(NamedTuple):
-    """A row's cells, and the line they stood in where they are nothing but the line, cut at the delimiter."""
-
-    cells: list[str]
-    line: str | None
-
-
 def score(upload: io.RawIOBase, model: Model, explain: bool) -> IO[bytes]:
     """The scored table, at its beginning, as a file that is gone when it is closed.
 
@@ -55,10 +64,10 @@ def score(upload: io.RawIOBase, model: Model, explain: bool) -> IO[bytes]:
     `explain` there is a column `reasons` too. Raises `BadTable` where the upload is no table,
     `InvalidCustomers` where it lacks a field, `NotExplainable`, and `OSError` where the disk is full.
     """
-    text = io.TextIOWrapper(io.BufferedReader(upload), encoding="utf-8", newline="")
+    buffered = io.BufferedReader(upload, BLOCK)
     scored = tempfile.SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115 (the caller closes it)
     try:
-        for piece in _scored_pieces(_lines(text), model, explain):
+        for piece in _scored_pieces(_lines(buffered), model, explain):
             scored.write(piece.encode())
         scored.seek(0)
         return scored
@@ -68,15 +77,31 @@ def score(upload: io.RawIOBase, model: Model, explain: bool) -> IO[bytes]:
             raise BadTable("it is not UTF-8; save it as CSV UTF-8") from error
         raise
     finally:
-        text.detach().detach()  # or the upload would be closed with them
+        buffered.detach()  # or the upload would be closed with it
 
 
-def _lines(text: IO[str]) -> Iterator[str]:
-    """The lines of a text with their ends. Raises `BadTable` for one that is too long."""
-    for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE + 1), ""), start=1):
-        if len(line) > LONGEST_LINE:
-            raise BadTable(f"line {number} has more than {LONGEST_LINE:,} characters")
+def _lines(upload: IO[bytes]) -> Iterator[str]:
+    """The lines of an upload with their ends. Raises `BadTable` for one that is too long, and `UnicodeDecodeError`."""
+    number, rest = 0, b""
+    while block := upload.read(BLOCK):
+        # Bytes, since a text's splitlines knows more ends of lines than tables do. The last line
+        # may go on in the next block, if only with the other half of its end.
+        *lines, rest = (rest + block).splitlines(keepends=True)
+        for line in map(bytes.decode, lines):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise _too_long(number)
+            yield line
+        if len(rest) > LONGEST_LINE * MOST_BYTES:
+            raise _too_long(number + 1)
+    if len(line := rest.decode()) > LONGEST_LINE:
+        raise _too_long(number + 1)
+    if line:
         yield line
+
+
+def _too_long(number: int) -> BadTable:
+    return BadTable(f"line {number} has more than {LONGEST_LINE:,} characters")
 
 
 def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterator[str]:
@@ -84,41 +109,37 @@ def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterato
     first_line = next(lines, "")
     dialect = _dialect(first_line)
     rows = _rows(chain([first_line.removeprefix(BYTE_ORDER_MARK)], lines), dialect.delimiter)
-    columns = next(rows, Row([], None)).cells
+    columns, _ = next(rows, ([], None))
     read_row = RowReader(columns)
     others = [position for position in range(len(columns)) if not read_row.is_field(position)]
 
-    piece = io.StringIO()
+    piece = _Piece()
     writer = csv.writer(piece, delimiter=dialect.delimiter, lineterminator=dialect.line_end)
     piece.write(dialect.byte_order_mark)
     writer.writerow([*map(inert, columns), *(REASONED if explain else ADDED)])
-    while batch := list(islice(rows, BATCH)):
-        customers = [_customer(row.cells, len(columns), read_row) for row in batch]
-        valid = [each for each in customers if isinstance(each, Customer)]
-        valid_ones = Batch.of(valid)
-        scores = model.probabilities(valid_ones)
-        meter.scored("csv", valid_ones, scores)
-        probabilities = iter(scores)
-        for (cells, line), customer in zip(batch, customers, strict=True):
-            if isinstance(customer, str):
+    while some := list(islice(rows, BATCH)):
+        batch = Batch.of([])
+        errors = [_read(cells, len(columns), read_row, batch) for cells, _ in some]
+        probabilities = model.probabilities(batch)
+        meter.scored("csv", batch, probabilities)
+        answers = zip(_as_json(probabilities), _decisions(probabilities), _reasons(model, batch, explain), strict=False)
+        for (cells, line), error in zip(some, errors, strict=True):
+            if error:
                 filled = map(inert, _squared(cells, len(columns), dialect.delimiter))
-                writer.writerow([*filled, *[""] * (3 if explain else 2), customer])
+                writer.writerow([*filled, *[""] * (3 if explain else 2), error])
                 continue
-            probability = next(probabilities)
-            churn = "true" if probability >= THRESHOLD else "false"
-            dangerous = any(cells[position].startswith(FORMULA_STARTS) for position in others)
+            probability, churn, reasons = next(answers)
+            dangerous = others and any(cells[position].startswith(FORMULA_STARTS) for position in others)
             if line is not None and not explain and not dangerous:
                 # Most rows: twice as fast as taking them apart and putting them together again.
-                piece.write(dialect.delimiter.join((line, repr(probability), churn, dialect.line_end)))
+                piece.write(dialect.delimiter.join((line, probability, churn, dialect.line_end)))
                 continue
             for position in others:
                 cells[position] = inert(cells[position])
-            reasons = [_in_words(model.reasons(customer))] if explain else []
             writer.writerow([*cells, probability, churn, *reasons, ""])
-        yield piece.getvalue()
-        piece.seek(0)
-        piece.truncate()
-    yield piece.getvalue()
+        yield "".join(piece)
+        piece.clear()
+    yield "".join(piece)
 
 
 def _dialect(first_line: str) -> Dialect:
@@ -135,20 +156,21 @@ def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Row]:
     for line in lines:
         if '"' in line:  # which may go on over several lines
             try:
-                yield Row(next(csv.reader(chain([line], lines), delimiter=delimiter)), None)
+                yield next(csv.reader(chain([line], lines), delimiter=delimiter)), None
             except csv.Error as error:
                 raise BadTable(f"a row with quotes cannot be read: {error}") from error
         elif stripped := line.rstrip("\r\n"):
-            yield Row(stripped.split(delimiter), stripped)
+            yield stripped.split(delimiter), stripped
 
 
-def _customer(cells: list[str], width: int, read_row: RowReader) -> Customer | str:
-    """A row's customer, or what is wrong with it, in words."""
+def _read(cells: list[str], width: int, read_row: RowReader, batch: Batch) -> str:
+    """Add a row's customer to the batch, or tell what is wrong with it, in words."""
     if len(cells) != width:
         meter.invalid("csv", (), customers=1)
         return f"the row has {len(cells)} cells, and the header {width}"
     try:
-        return read_row(cells, 0)
+        read_row(cells, 0, batch)
+        return ""
     except InvalidCustomers as invalid:
         meter.invalid("csv", invalid.errors, customers=1)
         return "; ".join(f"{error.field}: {error.message}" for error in invalid.errors)
@@ -159,6 +181,22 @@ def _squared(cells: list[str], width: int, delimiter: str) -> list[str]:
     if len(cells) > width:
         return [*cells[: width - 1], delimiter.join(cells[width - 1 :])]
     return cells + [""] * (width - len(cells))
+
+
+def _as_json(probabilities: list[float]) -> list[str]:
+    """Each probability as a JSON answer has it, which is written many times faster than by repr."""
+    return msgspec.json.encode(probabilities).decode().strip("[]").split(",")
+
+
+def _decisions(probabilities: list[float]) -> list[str]:
+    return ["true" if probability >= THRESHOLD else "false" for probability in probabilities]
+
+
+def _reasons(model: Model, batch: Batch, explain: bool) -> Iterator[list[str]]:
+    """For each customer the cells of the column `reasons`: one, or none where reasons are not asked for."""
+    if not explain:
+        return repeat([])
+    return ([_in_words(model.reasons(customer))] for customer in batch.customers())
 
 
 def _in_words(reasons: list[Reason]) -> str:

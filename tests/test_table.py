@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import GUNICORN, InProcess, Running, Service, running, wait_until
+from conftest import GUNICORN, MODEL_FILE, InProcess, Running, Service, running, wait_until
 
 import predict
-from churn import table
+from churn import model, table
+from churn.rows import BadTable
 
 CSV = "text/csv"
 ADDED = ["churn_probability", "churn", "error"]
@@ -114,6 +115,45 @@ def test_a_row_of_another_width_keeps_its_cells(service, rows, cells):
 def test_blank_lines_are_no_rows(service, rows):
     body = written(rows).replace(b"\n", b"\n\n")
     assert scored(service, body) == scored(service, written(rows))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 100, 1009])
+def test_it_does_not_matter_where_the_upload_is_cut(rows, monkeypatch, block):
+    rows = [[*row, "Größe 1\u2028\x0b", f'a "note",\r\nover\n{number} lines\r'] for number, row in enumerate(rows)]
+    body = b"\xef\xbb\xbf" + written(rows, line_end="\r\n").replace(b"\r\nMale", b"\r\n\r\n\n\rMale").rstrip()
+    in_process = InProcess(predict.app.test_client())
+    whole = in_process.predict(body, CSV)
+    assert [row[:-3] for row in scored(in_process, body.removeprefix(b"\xef\xbb\xbf"))] == rows
+    monkeypatch.setattr(table, "BLOCK", block)
+    assert in_process.predict(body, CSV).body == whole.body
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "😀"])
+@pytest.mark.parametrize("line_end", ["", "\n", "\r\n"])
+def test_the_longest_line_is_scored_and_a_longer_one_is_not(rows, letter, line_end):
+    in_process = InProcess(predict.app.test_client())
+    text = written([[*row, "note"] for row in rows]).decode() + ",".join(rows[1]) + ","
+    longest = text + letter * (table.LONGEST_LINE - len(text.splitlines()[-1]) - len(line_end))
+    assert len(scored(in_process, (longest + line_end).encode())) == 7
+    refused = in_process.predict((longest + letter + line_end).encode(), CSV)
+    assert (refused.status, "line 7 has more than 100,000 characters" in refused.json["detail"]) == (400, True)
+
+
+def test_a_line_without_an_end_is_not_read_on(rows):
+    class Endless(io.RawIOBase):
+        read_bytes = 0
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            buffer[:] = b"x" * len(buffer)
+            self.read_bytes += len(buffer)
+            assert self.read_bytes < 1_000_000
+            return len(buffer)
+
+    with pytest.raises(BadTable, match="line 1 has more than"):
+        table.score(Endless(), model.read(MODEL_FILE), explain=False)
 
 
 def test_a_table_without_rows_comes_back_without_rows(service, rows):
