@@ -37,7 +37,10 @@ UNKNOWN = "unknown"
 
 # Seconds that a tally waits at most, and customers of whom one waits at most.
 LONGEST_WAIT = 1.0
-MOST_WAITING = 5000
+MOST_WAITING = 10_000
+
+# Numbers that are sorted at once: the fewer, the less each of them costs.
+MOST_SORTED = 500
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 PROBABILITIES = tuple(step / 20 for step in range(1, 21))
@@ -58,15 +61,16 @@ class Distribution(Histogram):
     """A histogram that takes many observations at once, for little more than the price of one."""
 
     def observe_all(self, amounts: list[float]) -> None:
-        """Observe each of these numbers; they are sorted in place."""
+        """Observe each of these numbers."""
+        upto = [0] * len(self._upper_bounds)
+        for start in range(0, len(amounts), MOST_SORTED):
+            some = sorted(amounts[start : start + MOST_SORTED])
+            for place, bound in enumerate(self._upper_bounds):
+                upto[place] += bisect_right(some, bound)
+        for bucket, times, below in zip(self._buckets, upto, [0, *upto[:-1]], strict=True):
+            if times > below:
+                bucket.inc(times - below)
         self._sum.inc(sum(amounts))
-        amounts.sort()
-        below = 0
-        for bound, bucket in zip(self._upper_bounds, self._buckets, strict=True):
-            upto = bisect_right(amounts, bound, lo=below)
-            if upto > below:
-                bucket.inc(upto - below)
-            below = upto
 
 
 class Tally:
