@@ -310,6 +310,7 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:
         sys.exit("make bench needs two cores: one for the server, one for the load")
 
+    os.sched_setaffinity(0, {LOAD_CORE})  # the arrays and tables come from here
     rounds, peers = [], []
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "post.lua"

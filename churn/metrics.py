@@ -215,16 +215,20 @@ class Meter:
     def _flush_soon(self) -> None:
         if not self._is_due:
             self._is_due = True
-            timer = Timer(LONGEST_WAIT, self.flush)
+            timer = Timer(LONGEST_WAIT, self._flush_at_last)
             timer.daemon = True
             timer.start()
+
+    def _flush_at_last(self) -> None:
+        with self._lock:
+            self._is_due = False
+        self.flush()
 
     def flush(self) -> None:
         """Pass on what was counted, so that every process's /metrics has it."""
         with self._publishing:
             with self._lock:
                 tally, self._tally = self._tally, Tally()
-                self._is_due = False
             if self._is_muted:
                 return
             if self._published is None:
