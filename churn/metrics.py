@@ -286,10 +286,13 @@ def make_room(process: str) -> None:
     for kind in KINDS:
         path = Path(os.environ[FOLDER], f"{kind}_{process}.db")
         if not path.exists():
+            # Under another name, since a file without its size is none that another process can read.
+            unfinished = path.with_suffix(".new")
             try:
-                path.write_bytes(bytes(FILE_SIZE))
+                unfinished.write_bytes(bytes(FILE_SIZE))
+                unfinished.replace(path)
             except OSError:
-                path.unlink(missing_ok=True)
+                unfinished.unlink(missing_ok=True)
                 raise
 
 

@@ -126,12 +126,18 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         return whole
 
     def hand_over(self) -> None:
-        """Give what has arrived to gunicorn's parser, which reads on from the socket."""
+        """Give the head that has arrived to gunicorn's parser; the body it would copy again and again."""
         self.init()
         self.sock.setblocking(False)
-        self.parser.unreader.unread(bytes(self.arrived))
-        self.arrived.clear()
+        end = self.arrived.find(_HEAD_END)
+        self.parser.unreader.unread(self.take(end + len(_HEAD_END) if end >= 0 else len(self.arrived)))
         self._told_to_continue = False
+
+    def take(self, size: int) -> bytes:
+        """So many of the bytes that have arrived, or as many as there are, which are then gone from there."""
+        taken = bytes(memoryview(self.arrived)[:size])
+        del self.arrived[:size]
+        return taken
 
     def send(self, answer: bytes) -> None:
         """Send a short answer, if there is room for it: the loop waits for nobody."""
@@ -345,7 +351,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._linger(conn)
             return
         # The answer announced that the connection is kept: the next request may be there already.
-        conn.arrived += conn.parser.unreader.take_buffered()
+        conn.arrived[:0] = conn.parser.unreader.take_buffered()
         if conn.arrived:
             self._collect(conn)
         else:
@@ -356,13 +362,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_request(self, req: Any, conn: Connection) -> Any:
         match req.body.reader:
             case LengthReader(length=length):
-                arrived = conn.parser.unreader.take_buffered()
+                arrived = conn.take(length)
+                req.body = io.BytesIO(arrived)
                 if len(arrived) < length:
                     req.body = io.BufferedReader(LargeBody(req, arrived, length, conn.sock), CHUNK)
-                else:
-                    req.body = io.BytesIO(arrived[:length])
-                    conn.parser.unreader.unread(arrived[length:])
             case ChunkedReader() as reader:
+                conn.parser.unreader.unread(conn.take(len(conn.arrived)))
                 reader.parser = _chunks(req, reader.parser)
         resp, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, response_class=Answer)
         environ["wsgi.multithread"] = True
