@@ -23,6 +23,9 @@ JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"
 # A client that waits longer than this counts the service as stopped.
 MOST_SECONDS = 15
 
+# Questions on one connection: then a client opens another, or in time all would be at the worker that lives longest.
+QUESTIONS_A_CONNECTION = 50
+
 
 class Question(NamedTuple):
     """A request to /predict, and what its answer must be: a status, and the probabilities where there are some."""
@@ -140,6 +143,8 @@ def client(port: int, asked: list[Question], seen: Seen, stop: threading.Event, 
         mine = 0
         started = time.monotonic()
         try:
+            if answers == QUESTIONS_A_CONNECTION:
+                connection.close()
             if connection.sock is None:
                 answers = 0
                 connection.connect()
