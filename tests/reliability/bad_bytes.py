@@ -141,6 +141,9 @@ def require_valid(answer: Answer, request: bytes) -> None:
             require_table(answer.body)
         elif kind == "text/plain":
             assert answer.body == b"PONG"
+        elif kind == "text/html":  # of which there is one page that a mutation may ask for
+            assert b"GET / " in request
+            assert answer.body.endswith(b"</html>")
         elif answer.body:
             assert kind in (JSON, PROBLEM)
             json.loads(answer.body, parse_constant=_no_json)

@@ -31,9 +31,10 @@ Line = Callable[[], str]
 
 
 class Results:
-    """The page of results, written anew with every line."""
+    """The page of results, written anew with every line; with `only`, of an earlier page that line alone."""
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, only: str | None):
+        self._only = only
         cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
         self._file = file
         self._lines = [
@@ -47,10 +48,14 @@ class Results:
             "| what was done | what it showed | took |",
             "| --- | --- | --: |",
         ]
+        if only:
+            self._lines = file.read_text().splitlines()
         self.failed = False
 
     def add(self, title: str, line: Line) -> None:
         """Run a line, and write down what it showed."""
+        if self._only not in (None, title):
+            return
         print(f"{time.strftime('%H:%M:%S')} {title} ...", flush=True)
         started = time.monotonic()
         try:
@@ -61,7 +66,11 @@ class Results:
             shown = "**failed**: " + (str(wrong).splitlines() or [repr(wrong)])[0][:500].replace("|", "\\|")
         seconds = time.monotonic() - started
         print(f"{time.strftime('%H:%M:%S')}   {shown}", flush=True)
-        self._lines.append(f"| {title} | {shown} | {seconds:.0f} s |")
+        row = f"| {title} | {shown} | {seconds:.0f} s |"
+        if self._only:
+            self._lines = [row if each.startswith(f"| {title} |") else each for each in self._lines]
+        else:
+            self._lines.append(row)
         self._file.write_text("\n".join([*self._lines, ""]))
 
 
@@ -99,11 +108,12 @@ def tested(file: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help="of all counts and times, to try it out")
+    parser.add_argument("--only", metavar="LINE", help="run this line of the page anew, and no other")
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     options = parser.parse_args()
     scale = options.scale
     asked = questions()
-    results = Results(options.output)
+    results = Results(options.output, options.only)
 
     def soaked(server: str, seconds: float) -> str:
         shown = soak(asked, max(10, seconds * scale), server)
