@@ -191,7 +191,7 @@ def table_round(path: Path) -> TableFigures:
 
 def instructions(application: str) -> int:
     """Instructions a request of a WSGI application that is called in process: a long run minus a short one."""
-    # Both pass on their counts, as the metrics do with every five hundred customers at the latest.
+    # Under valgrind both take longer than the second after which the metrics pass on their counts.
     short, long = (_callgrind(application, requests) for requests in (600, 1600))
     return round((long - short) / 1000)
 

@@ -74,7 +74,6 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        self.data_ready = True  # for the threads, which never wait for the first byte
         self.arrived = bytearray()
         self.place: deque[Connection] | None = None
         self.rest = bytearray()  # of an answer
