@@ -97,6 +97,8 @@ NUMBERS = [field for field in FIELDS if not field.is_category]
 # there are some thousand combinations, of all together millions. A customer's values are taken
 # apart by position for that.
 HALF, END = len(CATEGORIES) // 2, len(CATEGORIES)
+FIRST, SECOND = slice(HALF), slice(HALF, END)
+TENURE, MONTHLYCHARGES, TOTALCHARGES = range(END, len(FIELDS))
 assert [*CATEGORIES, *NUMBERS] == [*FIELDS], "the categories come first, and then the numbers"
 
 
@@ -133,11 +135,11 @@ class Batch(Struct, gc=False):
         """The columns of these customers."""
         first, second, tenure, monthlycharges, totalcharges = [], [], [], [], []
         for values in map(astuple, customers):
-            first.append(first_halves[values[:HALF]])
-            second.append(second_halves[values[HALF:END]])
-            tenure.append(values[END])
-            monthlycharges.append(values[END + 1])
-            totalcharges.append(values[END + 2])
+            first.append(first_halves[values[FIRST]])
+            second.append(second_halves[values[SECOND]])
+            tenure.append(values[TENURE])
+            monthlycharges.append(values[MONTHLYCHARGES])
+            totalcharges.append(values[TOTALCHARGES])
         return cls(first, second, tenure, monthlycharges, totalcharges)
 
     def __len__(self) -> int:

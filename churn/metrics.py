@@ -1,21 +1,23 @@
 """What is counted for Prometheus: requests, customers, and what was asked about them.
 
-A request only adds to a tally of its process. Once a second, and where many customers wait, the
-tally goes into prometheus_client's values; each of these costs as much as a prediction does, and
-an answer touches forty. Under several gunicorn workers the values are files, which gunicorn.conf.py
-finds a folder for; without PROMETHEUS_MULTIPROC_DIR they are this process's own.
+A request only adds to a tally of its process. Once a second the tally goes into prometheus_client's
+values; each of these costs as much as a prediction does, and an answer touches forty. Under several
+gunicorn workers the values are files, which gunicorn.conf.py finds a folder for; without
+PROMETHEUS_MULTIPROC_DIR they are this process's own.
 """
 
 import os
-from bisect import bisect_right
-from collections import Counter, defaultdict
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import repeat
+from math import ceil
+from operator import mul
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Any, Literal
 
 import prometheus_client
-from msgspec.structs import astuple
 from prometheus_client import CollectorRegistry, Histogram, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -35,12 +37,9 @@ OUTCOMES = ("scored", "invalid")
 # Where no route was found: paths are invented without end.
 UNKNOWN = "unknown"
 
-# Seconds that a tally waits at most, and customers of whom one waits at most.
+# Seconds that a tally waits, unless it has so many different amounts, or so many single customers.
 LONGEST_WAIT = 1.0
 MOST_WAITING = 10_000
-
-# Numbers that are sorted at once: the fewer, the less each of them costs.
-MOST_SORTED = 500
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 PROBABILITIES = tuple(step / 20 for step in range(1, 21))
@@ -52,25 +51,50 @@ NUMBER_BUCKETS: dict[str, tuple[float, ...]] = {
     "totalcharges": (0, 50, 100, 250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000),
 }
 
+# Steps of which all of a histogram's bounds are multiples: so many of them make 1.
+SECOND_STEPS, PROBABILITY_STEPS = 2000.0, 20.0
+NUMBER_STEPS = {"tenure": 1.0, "monthlycharges": 1.0, "totalcharges": 0.02}
+
 # The files of one process's values, and a size that holds all of them: no label has values without bound.
 KINDS = ("counter", "histogram")
 FILE_SIZE = 131_072
 
 
-class Distribution(Histogram):
-    """A histogram that takes many observations at once, for little more than the price of one."""
+class Amounts:
+    """What a histogram needs to know of many numbers: how many are in which step, and their sum.
 
-    def observe_all(self, amounts: list[float]) -> None:
+    So many `steps` make 1. A number counts as the next step that is not below it (to a rounding error),
+    which is in the same bucket where all bounds of the histogram are steps.
+    """
+
+    def __init__(self, steps: float):
+        self.steps = steps
+        self.times: Counter[int] = Counter()
+        self.sum = 0.0
+
+    def add(self, amounts: list[float]) -> None:
+        """Add each of these numbers."""
+        self.times.update(map(ceil, amounts if self.steps == 1 else map(mul, amounts, repeat(self.steps))))
+        self.sum += sum(amounts)
+
+    def add_whole(self, amounts: list[int]) -> None:
+        """The same for whole numbers and steps of 1, in a third of the time."""
+        self.times.update(amounts)
+        self.sum += sum(amounts)
+
+
+class Distribution(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def observe_all(self, amounts: Amounts) -> None:
         """Observe each of these numbers."""
-        upto = [0] * len(self._upper_bounds)
-        for start in range(0, len(amounts), MOST_SORTED):
-            some = sorted(amounts[start : start + MOST_SORTED])
-            for place, bound in enumerate(self._upper_bounds):
-                upto[place] += bisect_right(some, bound)
-        for bucket, times, below in zip(self._buckets, upto, [0, *upto[:-1]], strict=True):
-            if times > below:
-                bucket.inc(times - below)
-        self._sum.inc(sum(amounts))
+        times_by_bucket = [0] * len(self._buckets)
+        for step, times in amounts.times.items():
+            times_by_bucket[bisect_left(self._upper_bounds, step / amounts.steps)] += times
+        for bucket, times in zip(self._buckets, times_by_bucket, strict=True):
+            if times:
+                bucket.inc(times)
+        self._sum.inc(amounts.sum)
 
 
 class Tally:
@@ -81,9 +105,32 @@ class Tally:
         self.seconds: dict[str, list[float]] = {}
         self.outcomes: Counter[tuple[str, Form]] = Counter()
         self.invalid_fields: Counter[str] = Counter()
-        self.batch = Batch.of([])
+        self.first: Counter[Combination] = Counter()
+        self.second: Counter[Combination] = Counter()
+        self.tenure = Amounts(NUMBER_STEPS["tenure"])
+        self.monthlycharges = Amounts(NUMBER_STEPS["monthlycharges"])
+        self.totalcharges = Amounts(NUMBER_STEPS["totalcharges"])
+        self.probability = Amounts(PROBABILITY_STEPS)
+        # Customers who are not in the above yet, and their probabilities.
+        self.batches: list[tuple[Batch, list[float]]] = []
         self.alone: list[Customer] = []
-        self.probabilities: list[float] = []
+        self.alone_probabilities: list[float] = []
+
+    def catch_up(self) -> None:
+        """Count what the customers of the waiting batches are like, and their probabilities."""
+        while self.batches:
+            batch, probabilities = self.batches.pop()
+            self.first.update(batch.first)
+            self.second.update(batch.second)
+            self.tenure.add_whole(batch.tenure)
+            self.monthlycharges.add(batch.monthlycharges)
+            self.totalcharges.add(batch.totalcharges)
+            self.probability.add(probabilities)
+
+    def is_full(self) -> bool:
+        """Whether there are so many different amounts that it takes memory."""
+        of_each = self.tenure, self.monthlycharges, self.totalcharges
+        return any(len(amounts.times) >= MOST_WAITING for amounts in of_each)
 
 
 class Published:
@@ -130,32 +177,34 @@ class Published:
         for (route, status), times in tally.requests.items():
             self._requests.labels(route, status).inc(times)
         for route, seconds in tally.seconds.items():
-            self._seconds.labels(route).observe_all(seconds)
+            amounts = Amounts(SECOND_STEPS)
+            amounts.add(seconds)
+            self._seconds.labels(route).observe_all(amounts)
         for (outcome, form), customers in tally.outcomes.items():
             self._customers.labels(outcome, form).inc(customers)
         for name, errors in tally.invalid_fields.items():
             self._invalid_fields.labels(name).inc(errors)
-        if not tally.probabilities:
-            return
-        self._probability.observe_all(tally.probabilities)
-        tally.batch += Batch.of(tally.alone)
-        first, second, *numbers = astuple(tally.batch)
-        for categories, combinations in (self._categories[:HALF], first), (self._categories[HALF:], second):
-            for counters, times_by_value in zip(categories, _times_by_value(combinations), strict=True):
-                for value, times in times_by_value.items():
-                    counters[value].inc(times)
-        for distribution, column in zip(self._numbers, numbers, strict=True):
-            distribution.observe_all(column)
+        tally.batches.append((Batch.of(tally.alone), tally.alone_probabilities))
+        tally.catch_up()
+        _add_values(self._categories[:HALF], tally.first)
+        _add_values(self._categories[HALF:], tally.second)
+        numbers = tally.tenure, tally.monthlycharges, tally.totalcharges
+        for distribution, amounts in zip(self._numbers, numbers, strict=True):
+            distribution.observe_all(amounts)
+        self._probability.observe_all(tally.probability)
 
 
-def _times_by_value(combinations: list[Combination]) -> Iterator[dict[Any, int]]:
-    """For each of the categories that are combined, in order, how often it has which value."""
-    times_by_combination = Counter(combinations)
-    for column in zip(*(combination.values for combination in times_by_combination), strict=True):
-        times_by_value: defaultdict[Any, int] = defaultdict(int)
-        for value, times in zip(column, times_by_combination.values(), strict=True):
-            times_by_value[value] += times
-        yield times_by_value
+def _add_values(
+    categories: list[dict[Any, prometheus_client.Counter]], times_by_combination: Counter[Combination]
+) -> None:
+    """Add how often each of these categories, which are combined, has which value."""
+    times_by_value: list[Counter[Any]] = [Counter() for _ in categories]
+    for combination, times in times_by_combination.items():
+        for counter, value in zip(times_by_value, combination.values, strict=True):
+            counter[value] += times
+    for published, counter in zip(categories, times_by_value, strict=True):
+        for value, times in counter.items():
+            published[value].inc(times)
 
 
 class Meter:
@@ -184,25 +233,25 @@ class Meter:
             self._flush_soon()
 
     def scored(self, form: Form, batch: Batch, probabilities: list[float]) -> None:
-        """Count customers who were scored, each with a probability."""
+        """Count customers who were scored, each with a probability. What they are like waits for the next call."""
         with self._lock:
             tally = self._tally
             tally.outcomes["scored", form] += len(batch)
-            tally.batch += batch
-            tally.probabilities += probabilities
+            tally.catch_up()
+            tally.batches.append((batch, probabilities))
             self._flush_soon()
-        if len(tally.probabilities) >= MOST_WAITING:
+        if tally.is_full():
             self.flush()
 
     def scored_alone(self, customer: Customer, probability: float) -> None:
-        """Count the customer of an object. What it is in is worked out later, for several at once."""
+        """Count the customer of an object. What it is like is counted later, for several at once."""
         with self._lock:
             tally = self._tally
             tally.outcomes["scored", "object"] += 1
             tally.alone.append(customer)
-            tally.probabilities.append(probability)
+            tally.alone_probabilities.append(probability)
             self._flush_soon()
-        if len(tally.probabilities) >= MOST_WAITING:
+        if len(tally.alone) >= MOST_WAITING:
             self.flush()
 
     def invalid(self, form: Form, errors: Collection[FieldError], customers: int) -> None:
@@ -223,6 +272,12 @@ class Meter:
         with self._lock:
             self._is_due = False
         self.flush()
+
+    def catch_up(self) -> None:
+        """Count what is still to be counted of an array: after its answer, which it would delay."""
+        if self._tally.batches:
+            with self._lock:
+                self._tally.catch_up()
 
     def flush(self) -> None:
         """Pass on what was counted, so that every process's /metrics has it."""

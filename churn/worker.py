@@ -386,6 +386,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return False
         finally:
             self.cfg.post_request(self, req, environ, resp)
+        meter.catch_up()
         return not resp.should_close()
 
     def _respond(self, resp: Any, environ: dict[str, Any]) -> None:

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 from conftest import GUNICORN, ROOT, Running, Service, running, wait_until
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 from test_scripts import run
 
-from churn import dataset
+from churn import dataset, metrics
 from churn.customer import CATEGORIES, features
-from churn.metrics import NUMBER_BUCKETS, Distribution
 
 CSV = "text/csv"
 
@@ -120,7 +119,7 @@ def test_every_customer_of_arrays_and_tables_is_counted(service: Service):
         for value in field.allowed:
             expected = sum(each[field.name] == value for each in asked)
             assert growth(before, now, "churn_field_values_total", field=field.name, value=str(value)) == expected
-    for name, bounds in NUMBER_BUCKETS.items():
+    for name, bounds in metrics.NUMBER_BUCKETS.items():
         assert growth(before, now, f"churn_{name}_sum") == pytest.approx(sum(each[name] for each in asked))
         for bound in bounds:
             expected = sum(each[name] <= bound for each in asked)
@@ -279,12 +278,25 @@ def test_a_disk_that_fills_up_costs_counts_and_no_request(customer, tmp_path):
     assert "requests are not in the metrics" in service.log()
 
 
-@pytest.mark.parametrize("amounts", [[], [0.5], [0.1, 1, 1, 0.05, 2, 3.5, 2], [5, 5, 5], [0.5, 3] * 600], ids=str)
-def test_many_observations_at_once_are_those_one_by_one(amounts):
+HISTOGRAMS = [
+    (metrics.SECOND_STEPS, metrics.SECONDS),
+    (metrics.PROBABILITY_STEPS, metrics.PROBABILITIES),
+    *((metrics.NUMBER_STEPS[name], bounds) for name, bounds in metrics.NUMBER_BUCKETS.items()),
+]
+
+
+@pytest.mark.parametrize(("steps", "bounds"), HISTOGRAMS, ids=str)
+def test_many_observations_at_once_are_those_one_by_one(steps, bounds):
+    amounts = [0.0, *bounds, *(bound + 1e-9 for bound in bounds), *(bound * 0.999 for bound in bounds), bounds[0]]
     registries = CollectorRegistry(), CollectorRegistry()
-    one_by_one = Histogram("seconds", "Seconds.", buckets=(0.1, 1, 2), registry=registries[0])
+    one_by_one = Histogram("amounts", "Amounts.", buckets=bounds, registry=registries[0])
     for amount in amounts:
         one_by_one.observe(amount)
-    Distribution("seconds", "Seconds.", buckets=(0.1, 1, 2), registry=registries[1]).observe_all(list(amounts))
-    expected, found = map(generate_latest, registries)
-    assert found == expected
+    at_once = metrics.Amounts(steps)
+    at_once.add(amounts)
+    metrics.Distribution("amounts", "Amounts.", buckets=bounds, registry=registries[1]).observe_all(at_once)
+    expected, found = (
+        {(sample.name, *sample.labels.values()): sample.value for family in each.collect() for sample in family.samples}
+        for each in registries
+    )
+    assert found == pytest.approx(expected)
