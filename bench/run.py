@@ -1,8 +1,9 @@
 """Measure this service against what a user would pick instead, and write RESULTS.md.
 
-Every server runs alone on the first core, with one worker; the load comes from the second. The
-contenders take turns over some rounds. Shared machines swing, so what counts are the ratios
-within a round, of which the median is given, and the instructions a request, which do not swing.
+Every server runs on the first core, with one worker, and is asked alone; the load comes from the
+second. Shared machines swing for seconds and for minutes, so the contenders take short turns. What
+counts are the ratios within a turn, of which the median is given, and the instructions a request,
+which do not swing.
 """
 
 import argparse
@@ -18,10 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import customers
 import tables
@@ -32,8 +33,7 @@ ROOT = HERE.parent
 SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 16
 ARRAYS = (1, 100, 10_000)
-ARRAY_TURNS = 9
-TABLE_ROWS, TABLE_ROUNDS = 1_000_000, 3
+TABLE_ROWS = 1_000_000
 
 GUNICORN = (sys.executable, "-m", "gunicorn", "--workers", "1")
 
@@ -56,12 +56,17 @@ BARE = Contender("bare WSGI: decode and score alone", (*GUNICORN, "bare_wsgi:app
 CONTENDERS = (OURS, WITHOUT, FLASK, FASTAPI, CONSTANT, BARE)
 
 
-class Figures(NamedTuple):
-    """What one contender did in one round."""
+class Load(NamedTuple):
+    """What one contender did under load in one turn."""
 
     requests: float  # a second
     p50: float  # ms
     p99: float  # ms
+
+
+class Alone(NamedTuple):
+    """What one contender did in one round, when no other ran."""
+
     memory: float  # MB: the proportional set size of all its processes
     start: float  # s, from exec to the first answered prediction
     customers: dict[int, float]  # a second, by the size of the array
@@ -126,8 +131,8 @@ def memory(pid: int) -> float:
     return sum(int(re.search(r"^Pss: +(\d+)", rollup, re.MULTILINE)[1]) for rollup in rollups) / 1000
 
 
-def wrk(port: int, script: Path, seconds: int) -> tuple[float, float, float]:
-    """Requests a second, and the median and the 99th percentile of the latency in ms."""
+def wrk(port: int, script: Path, seconds: int) -> Load:
+    """Ask a server as often as it answers."""
     command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency"]
     done = subprocess.run(
         [*command, "-s", str(script), f"http://127.0.0.1:{port}/predict"], capture_output=True, text=True, check=True
@@ -138,7 +143,7 @@ def wrk(port: int, script: Path, seconds: int) -> tuple[float, float, float]:
         float(found[1]) * unit[found[2]]
         for found in (re.search(rf"^ +{share}% +([\d.]+)(us|ms|s)$", done.stdout, re.MULTILINE) for share in (50, 99))
     )
-    return float(re.search(r"Requests/sec: +([\d.]+)", done.stdout)[1]), p50, p99
+    return Load(float(re.search(r"Requests/sec: +([\d.]+)", done.stdout)[1]), p50, p99)
 
 
 def arrays_a_second(port: int, size: int) -> float:
@@ -157,14 +162,29 @@ def arrays_a_second(port: int, size: int) -> float:
     return size / median(times)
 
 
-def measure(contender: Contender, script: Path, seconds: int) -> Figures:
+def measure(contender: Contender, script: Path) -> Alone:
     port = free_port()
     with serving(contender, port) as (pid, start):
-        wrk(port, script, 1)  # warm up
-        requests, p50, p99 = wrk(port, script, seconds)
+        wrk(port, script, 1)  # memory is that of a server that has worked
         scores = contender is not CONSTANT
         by_size = {size: arrays_a_second(port, size) for size in ARRAYS} if scores else {}
-        return Figures(requests, p50, p99, memory(pid), start, by_size)
+        return Alone(memory(pid), start, by_size)
+
+
+def loads(script: Path, number: int, seconds: int) -> list[dict[Contender, Load]]:
+    """What each contender does under load, turn by turn; those whose turn it is not have nothing to do."""
+    with contextlib.ExitStack() as running:
+        ports = {contender: free_port() for contender in CONTENDERS}
+        for contender, port in ports.items():
+            running.enter_context(serving(contender, port))
+            wrk(port, script, 1)  # warm up
+        turns = []
+        for turn in range(number):
+            order = CONTENDERS if turn % 2 else CONTENDERS[::-1]
+            turns.append({contender: wrk(ports[contender], script, seconds) for contender in order})
+            for contender in CONTENDERS:
+                print(f"turn {turn + 1}: {contender.name}: {turns[-1][contender]}", flush=True)
+        return turns
 
 
 def scikit_learn_in_process() -> float:
@@ -212,7 +232,8 @@ def _callgrind(application: str, requests: int) -> int:
 
 
 def results(
-    rounds: list[dict[Contender, Figures]],
+    turns: list[dict[Contender, Load]],
+    rounds: list[dict[Contender, Alone]],
     of_arrays: list[tuple[float, float]],
     of_tables: list[TableFigures],
     counted: dict[str, int],
@@ -220,15 +241,15 @@ def results(
 ) -> str:
     """The figures as a page."""
 
-    def middle(contender: Contender, figure: str) -> float:
-        return median(getattr(each[contender], figure) for each in rounds)
+    def middle(of: Sequence[dict[Contender, Any]], contender: Contender, figure: str) -> float:
+        return median(getattr(each[contender], figure) for each in of)
 
-    def ratios(figure: str, inverse: bool = False) -> str:
-        """The medians of the ratios to the peers' within a round, as cells of a table."""
+    def ratios(of: Sequence[dict[Contender, Any]], figure: str, inverse: bool = False) -> str:
+        """The medians of the ratios to the peers' within a turn or a round, as cells of a table."""
         cells = []
         for peer in (FLASK, FASTAPI, CONSTANT):
-            of_rounds = [getattr(each[OURS], figure) / getattr(each[peer], figure) for each in rounds]
-            cells.append(f"{median(1 / ratio if inverse else ratio for ratio in of_rounds):.2f} ×")
+            each_time = [getattr(each[OURS], figure) / getattr(each[peer], figure) for each in of]
+            cells.append(f"{median(1 / ratio if inverse else ratio for ratio in each_time):.2f} ×")
         return " | ".join(cells)
 
     largest = ARRAYS[-1]
@@ -238,9 +259,9 @@ def results(
     lines = [
         "# What a request costs",
         "",
-        "Made by `make bench`. Each server had one worker and one core to itself, and the load came from another core:",
-        f"wrk with {CONNECTIONS} kept-alive connections for {seconds} s, one customer a request. The contenders took",
-        f"turns over {len(rounds)} rounds; figures are medians, and ratios medians of the ratios within a round.",
+        "Made by `make bench`. Each server had one worker. All ran on one core, where one at a time had work, and the",
+        f"load came from another: wrk with {CONNECTIONS} kept-alive connections, one customer a request. They took",
+        f"{len(turns)} turns of {seconds} s each; figures are medians, and ratios medians of the ratios within a turn.",
         "",
         f"{cpu[1] if cpu else platform.processor()}, {os.cpu_count()} cores; {platform.system()}; "
         f"Python {platform.python_version()}.",
@@ -250,20 +271,21 @@ def results(
     ]
     for each in CONTENDERS:
         lines.append(
-            f"| {each.name} | {middle(each, 'requests'):,.0f} | {middle(each, 'p50'):.1f} ms "
-            f"| {middle(each, 'p99'):.1f} ms | {middle(each, 'memory'):.0f} MB | {middle(each, 'start'):.2f} s |"
+            f"| {each.name} | {middle(turns, each, 'requests'):,.0f} | {middle(turns, each, 'p50'):.1f} ms "
+            f"| {middle(turns, each, 'p99'):.1f} ms | {middle(rounds, each, 'memory'):.0f} MB "
+            f"| {middle(rounds, each, 'start'):.2f} s |"
         )
     lines += [
         "",
         "Memory is the proportional set size of all processes, after the arrays below; start is from exec to the first",
-        "answered prediction.",
+        f"answered prediction. For these two and the arrays each server ran alone, in {len(rounds)} rounds.",
         "",
         "| this service's | against Flask | against FastAPI | against the constant |",
         "| --- | --: | --: | --: |",
-        f"| requests/s | {ratios('requests')} |",
-        f"| p99 | {ratios('p99')} |",
-        f"| memory | {ratios('memory')} |",
-        f"| start, times faster | {ratios('start', inverse=True)} |",
+        f"| requests/s | {ratios(turns, 'requests')} |",
+        f"| p99 | {ratios(turns, 'p99')} |",
+        f"| memory | {ratios(rounds, 'memory')} |",
+        f"| start, times faster | {ratios(rounds, 'start', inverse=True)} |",
         "",
         "Customers/s in arrays, one request after the other:",
         "",
@@ -297,7 +319,7 @@ def results(
     ]
     for name, count in counted.items():
         lines.append(f"| {name} | {count:,} | {count / counted[CONSTANT.name]:.2f} × the constant |")
-    cost = 1 - median(each[OURS].requests / each[WITHOUT].requests for each in rounds)
+    cost = 1 - median(each[OURS].requests / each[WITHOUT].requests for each in turns)
     more = counted[OURS.name] / counted[WITHOUT.name] - 1
     lines += [
         "",
@@ -308,8 +330,9 @@ def results(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="of load for each contender and round")
+    parser.add_argument("--turns", type=int, default=9, help="of load, and of arrays")
+    parser.add_argument("--seconds", type=int, default=2, help="of load for each contender and turn")
+    parser.add_argument("--rounds", type=int, default=3, help="of starts, and of tables")
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     options = parser.parse_args()
     for program in ("wrk", "valgrind", "taskset"):
@@ -330,18 +353,19 @@ def main() -> None:
         for number in range(options.rounds):
             figures = {}
             for contender in CONTENDERS:
-                figures[contender] = measure(contender, script, options.seconds)
+                figures[contender] = measure(contender, script)
                 print(f"round {number + 1}: {contender.name}: {figures[contender]}", flush=True)
             rounds.append(figures)
+        turns = loads(script, options.turns, options.seconds)
         port = free_port()
         with serving(OURS, port):
             arrays_a_second(port, ARRAYS[-1])  # warm up
-            of_arrays = [array_turn(port) for _ in range(ARRAY_TURNS)]
+            of_arrays = [array_turn(port) for _ in range(options.turns)]
         print(f"arrays in turns: {of_arrays}", flush=True)
         path = Path(folder) / "table.csv"
         tables.write(TABLE_ROWS, path)
         of_tables = []
-        for number in range(min(TABLE_ROUNDS, options.rounds)):
+        for number in range(options.rounds):
             of_tables.append(table_round(path))
             print(f"round {number + 1}: {of_tables[-1]}", flush=True)
     counted = {
@@ -350,7 +374,7 @@ def main() -> None:
         CONSTANT.name: instructions("flask_constant:app"),
         BARE.name: instructions("bare_wsgi:app"),
     }
-    page = results(rounds, of_arrays, of_tables, counted, options.seconds)
+    page = results(turns, rounds, of_arrays, of_tables, counted, options.seconds)
     options.output.write_text(page)
     print(page)
 
