@@ -213,9 +213,9 @@ class Meter:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._published: Published | None = None
-        self._publishing = Lock()
-        self._lock = Lock()
         self._tally = Tally()
+        # The first is held for a moment, to add to the tally; the second by who works through it.
+        self._lock, self._counting = Lock(), Lock()
         self._is_due = False
         self._is_muted = False
 
@@ -233,15 +233,13 @@ class Meter:
             self._flush_soon()
 
     def scored(self, form: Form, batch: Batch, probabilities: list[float]) -> None:
-        """Count customers who were scored, each with a probability. What they are like waits for the next call."""
+        """Count customers who were scored, each with a probability. What they are like waits for `catch_up`."""
+        self.catch_up()
         with self._lock:
             tally = self._tally
             tally.outcomes["scored", form] += len(batch)
-            tally.catch_up()
             tally.batches.append((batch, probabilities))
             self._flush_soon()
-        if tally.is_full():
-            self.flush()
 
     def scored_alone(self, customer: Customer, probability: float) -> None:
         """Count the customer of an object. What it is like is counted later, for several at once."""
@@ -274,14 +272,18 @@ class Meter:
         self.flush()
 
     def catch_up(self) -> None:
-        """Count what is still to be counted of an array: after its answer, which it would delay."""
-        if self._tally.batches:
-            with self._lock:
-                self._tally.catch_up()
+        """Count what is still to be counted of arrays and tables: after an answer, which it would delay."""
+        if not self._tally.batches:
+            return
+        with self._counting:
+            tally = self._tally
+            tally.catch_up()
+        if tally.is_full():
+            self.flush()
 
     def flush(self) -> None:
         """Pass on what was counted, so that every process's /metrics has it."""
-        with self._publishing:
+        with self._counting:
             with self._lock:
                 tally, self._tally = self._tally, Tally()
             if self._is_muted:
