@@ -11,6 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import sklearn
@@ -26,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from churn import dataset, model
-from churn.customer import SEED_CUSTOMER, Batch, features
+from churn.customer import LARGEST_NUMBER, SEED_CUSTOMER, Batch, features
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,14 @@ def test_a_linear_model_scores_like_scikit_learn(table, rows, file, name, option
     read = model.read(save(pair, file))
     assert isinstance(read, model.LinearModel)
     assert_scores_like_scikit_learn(read, pair, table, rows)
+
+
+def test_a_customers_probability_does_not_depend_on_who_else_is_asked_about(table):
+    read = model.read(MODEL_FILE)
+    extremes = [msgspec.structs.replace(SEED_CUSTOMER, **{name: LARGEST_NUMBER}) for name in ("tenure", "totalcharges")]
+    customers = [*table.customers, *extremes]
+    assert read.probabilities(Batch.of(customers)) == [read.probability(each) for each in customers]
+    assert [read.probability(each) for each in extremes] == [0, 1]
 
 
 @pytest.mark.parametrize("spell", [bool, int, np.int32, lambda left: "yes" if left else "no"])
