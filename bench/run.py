@@ -211,7 +211,7 @@ def table_round(path: Path) -> TableFigures:
 
 def instructions(application: str) -> int:
     """Instructions a request of a WSGI application that is called in process: a long run minus a short one."""
-    # Under valgrind both take longer than the second after which the metrics pass on their counts.
+    # Both pass on all that they counted, so that the metrics' share is in the difference.
     short, long = (_callgrind(application, requests) for requests in (600, 1600))
     return round((long - short) / 1000)
 

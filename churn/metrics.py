@@ -23,7 +23,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from churn.customer import CATEGORIES, FIELD_NAMES, HALF, NUMBERS, Batch, Combination, Customer, FieldError
+from churn.customer import CATEGORIES, FIELD_NAMES, FIRST, NUMBERS, SECOND, Batch, Combination, Customer, FieldError
 from churn.model import About
 
 MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
@@ -186,8 +186,8 @@ class Published:
             self._invalid_fields.labels(name).inc(errors)
         tally.batches.append((Batch.of(tally.alone), tally.alone_probabilities))
         tally.catch_up()
-        _add_values(self._categories[:HALF], tally.first)
-        _add_values(self._categories[HALF:], tally.second)
+        _add_values(self._categories[FIRST], tally.first)
+        _add_values(self._categories[SECOND], tally.second)
         numbers = tally.tenure, tally.monthlycharges, tally.totalcharges
         for distribution, amounts in zip(self._numbers, numbers, strict=True):
             distribution.observe_all(amounts)

@@ -22,7 +22,6 @@ from churn.customer import (
     END,
     FIELDS,
     FIRST,
-    HALF,
     MONTHLYCHARGES,
     NUMBERS,
     SECOND,
@@ -210,7 +209,7 @@ class LinearModel:
     def __init__(self, intercept: float, categories: list[dict[Any, float]], numbers: list[float], about: About):
         self.about = about
         self._categories = categories
-        self._first, self._second = _Sums(categories[:HALF], intercept), _Sums(categories[HALF:])
+        self._first, self._second = _Sums(categories[FIRST], intercept), _Sums(categories[SECOND])
         self._tenure, self._monthly, self._total = numbers
         # By field, the average training customer's part of the log-odds.
         self._average: list[float] | None = None

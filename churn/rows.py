@@ -10,8 +10,9 @@ from churn.customer import (
     CATEGORIES,
     END,
     FIELDS,
-    HALF,
+    FIRST,
     NUMBERS,
+    SECOND,
     Batch,
     Combination,
     Field,
@@ -47,11 +48,11 @@ class RowReader:
         if errors:
             raise InvalidCustomers(errors, who="The table's header is")
         self._positions = [names.index(field.name) for field in FIELDS]
-        self._pick_first = itemgetter(*self._positions[:HALF])
-        self._pick_second = itemgetter(*self._positions[HALF:END])
+        self._pick_first = itemgetter(*self._positions[FIRST])
+        self._pick_second = itemgetter(*self._positions[SECOND])
         self._pick_numbers = itemgetter(*self._positions[END:])
-        self._first = _Remembering(CATEGORIES[:HALF], first_halves)
-        self._second = _Remembering(CATEGORIES[HALF:], second_halves)
+        self._first = _Remembering(CATEGORIES[FIRST], first_halves)
+        self._second = _Remembering(CATEGORIES[SECOND], second_halves)
 
     def __call__(self, row: Sequence[str], index: int, batch: Batch) -> None:
         """Add the customer of a row that has all columns to a batch; `index` is its place, for the errors.
