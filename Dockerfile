@@ -23,7 +23,7 @@ COPY --from=packages /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PORT=9696
 WORKDIR /app
 COPY ["gunicorn.conf.py", "predict.py", "./"]
-COPY ["churn/*.py", "churn/"]
+COPY ["serving/*.py", "serving/"]
 COPY ["templates/*", "templates/"]
 COPY ["static/*", "static/"]
 # Last, since it changes most often.

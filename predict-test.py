@@ -52,8 +52,10 @@ def main() -> None:
         default="http://localhost:9696/predict",
         help="the service; a bare host works (default: %(default)s)",
     )
-    parser.add_argument("--api-key", default=os.environ.get("CHURN_API_KEY"), help="(default: $CHURN_API_KEY)")
+    parser.add_argument("--api-key", default=os.environ.get("SERVING_API_KEY"), help="(default: $SERVING_API_KEY)")
     args = parser.parse_args()
+    if "CHURN_API_KEY" in os.environ:
+        sys.exit("predict-test.py: CHURN_API_KEY is now called SERVING_API_KEY; set that one instead")
     url = args.url
     # As the bytes that were typed: requests would send text as Latin-1.
     headers = {"X-API-Key": os.fsencode(args.api_key).strip()} if args.api_key else {}

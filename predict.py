@@ -10,19 +10,24 @@ from typing import IO
 import flask_swagger_ui
 import msgspec
 from flask import Flask, Response, render_template, request, send_from_directory
+from msgspec.structs import astuple
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from churn import about, keys, logs, metrics, openapi, page, prediction, problem, table, web
-from churn.customer import SEED_CUSTOMER, InvalidCustomers, NotJSON, TooManyCustomers
-from churn.model import NotExplainable
-from churn.pickles import BadModel
-from churn.problem import Problem
-from churn.rows import BadTable
-from churn.serving import ServedModel
-from churn.settings import BadSetting, Settings, from_environment
+from serving import about, bodies, exposition, keys, logs, openapi, page, prediction, problem, table, web
+from serving.customer import SEED_CUSTOMER, InvalidCustomers
+from serving.metrics import meter
+from serving.model import NotExplainable
+from serving.pickles import BadModel
+from serving.problem import Problem
+from serving.records import NotJSON, TooMuch
+from serving.rows import BadTable
+from serving.served_model import ServedModel
+from serving.settings import BadSetting, Settings, from_environment
 
 HERE = Path(__file__).parent
 SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
+
+SEED = astuple(SEED_CUSTOMER)
 
 # How a disk says that it takes no more; where it is read-only, Python finds no temporary folder.
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
@@ -31,7 +36,7 @@ NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
 REFUSED: dict[type[Exception], tuple[int, str]] = {
     NotJSON: (400, "The body is not JSON: {}."),
     BadTable: (400, "The table cannot be read: {}."),
-    TooManyCustomers: (413, "{}"),
+    TooMuch: (413, "{}"),
     InvalidCustomers: (422, "{}"),
     NotExplainable: (422, "{}"),
 }
@@ -39,11 +44,10 @@ REFUSED: dict[type[Exception], tuple[int, str]] = {
 
 def create_app(settings: Settings) -> Flask:
     """The service with these settings. Raises `BadModel`, and `OSError` where the model cannot be read."""
-    app = web.Service(__name__)
     served = ServedModel(HERE / settings.model)
     logs.model_loaded(served.model.about)
-    app.extensions["served_model"] = served
-    api_keys = keys.configured(settings)
+    app = web.Service(__name__, served)
+    api_keys, metrics_keys = keys.configured(settings), keys.of_metrics(settings)
     if api_keys is None:
         app.logger.warning(keys.OPEN)
 
@@ -54,7 +58,7 @@ def create_app(settings: Settings) -> Flask:
     @app.get("/health")
     def health() -> Response:
         try:
-            served.model.probability(SEED_CUSTOMER)
+            served.model.probability(SEED)
         except Exception as error:
             raise Problem(503, "The model does not score; the service's log says why.") from error
         return _json({"status": "ok"})
@@ -67,8 +71,8 @@ def create_app(settings: Settings) -> Flask:
         explain = bool(environ.get("QUERY_STRING")) and _asks_for_reasons()
         match web.mimetype(environ):
             case web.JSON:
-                body = web.body(environ, settings.max_json_bytes)
-                return _json(prediction.answer(served.model, body, settings.max_customers, explain))
+                body = bodies.whole(environ, settings.max_json_bytes)
+                return _json(prediction.answer(served.model, body, settings.max_records, explain))
             case web.CSV:
                 return web.file_response(_scored_table(explain), web.CSV)
             case other:
@@ -78,16 +82,13 @@ def create_app(settings: Settings) -> Flask:
                 )
 
     def _scored_table(explain: bool) -> IO[bytes]:
-        upload = web.upload(request, settings.max_csv_bytes)
-        try:
-            return table.score(upload, served.model, explain)
-        except (BadTable, InvalidCustomers, NotExplainable, OSError) as error:
-            # Most clients read no answer before they have sent all.
-            while upload.read(web.CHUNK):
-                pass
-            if isinstance(error, OSError) and error.errno in NO_DISK:
-                raise Problem(507, "The service has no disk left to keep the scored table on.") from error
-            raise
+        with bodies.Body(request.environ, settings.max_table_bytes) as upload:
+            try:
+                return table.score(upload, served.model, explain)
+            except OSError as error:
+                if error.errno in NO_DISK:
+                    raise Problem(507, "The service has no disk left to keep the scored table on.") from error
+                raise
 
     @app.get("/model")
     def about_model() -> Response:
@@ -111,7 +112,9 @@ def create_app(settings: Settings) -> Flask:
 
     @app.get("/metrics")
     def all_metrics() -> Response:
-        return Response(metrics.page(served.model.about), content_type=metrics.MEDIA_TYPE)
+        if metrics_keys is not None:
+            metrics_keys.check(request.environ)
+        return Response(exposition.page(meter.total(), served.model.about), content_type=exposition.MEDIA_TYPE)
 
     for kind, (status, sentence) in REFUSED.items():
         app.register_error_handler(kind, partial(_refused, status, sentence))
@@ -119,20 +122,21 @@ def create_app(settings: Settings) -> Flask:
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> Response:  # noqa: ARG001 (it does not know the limit)
         if request.mimetype == web.CSV:
-            detail = f"A table can have {settings.max_csv_bytes:,} bytes (CHURN_MAX_CSV_BYTES); send it in parts."
+            detail = f"A table can have {settings.max_table_bytes:,} bytes (SERVING_MAX_TABLE_BYTES); send it in parts."
         else:
-            limit = f"A JSON body can have {settings.max_json_bytes:,} bytes (CHURN_MAX_JSON_BYTES)"
+            limit = f"A JSON body can have {settings.max_json_bytes:,} bytes (SERVING_MAX_JSON_BYTES)"
             detail = f"{limit}; send more customers as a table (CSV)."
         return _problem(Problem(413, detail))
 
     @app.errorhandler(Problem)
     def other_problem(error: Problem) -> Response:
-        if error.status >= 500:
+        if error.status >= 500 and error.__cause__:  # else it is no failure, but says when to come back
             app.log_failure(error, error.status)
         return _problem(error)
 
     @app.errorhandler(HTTPException)
     def http_problem(error: HTTPException) -> Response:
+        bodies.discard(request.environ)
         answer = Response(headers=error.get_headers(request.environ))  # such as Allow
         answer.status_code = error.code or 500
         detail = error.description or ""
@@ -165,6 +169,7 @@ def _json(answer: object) -> Response:
 
 
 def _problem(found: Problem) -> Response:
+    bodies.discard(request.environ)
     return Response(found.json(web.request_id(request)), found.status, found.headers, content_type=problem.MEDIA_TYPE)
 
 

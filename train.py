@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 try:
-    from churn import dataset, figures, model, training
-    from churn.rows import BadTable
+    from serving import dataset, figures, model, training
+    from serving.rows import BadTable
 except ModuleNotFoundError as error:
     sys.exit(f"train.py needs the package {error.name}; install it with: pipenv sync --dev")
 

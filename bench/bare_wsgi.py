@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from churn import model, prediction
-from churn.customer import from_json
+from serving import model, prediction
+from serving.records import from_json
 
 churn_model = model.read(Path(__file__).parent.parent / "model_C=1.0.bin")
 
@@ -15,7 +15,7 @@ def app(environ, start_response):
     if environ["REQUEST_METHOD"] == "POST":
         length = int(environ["CONTENT_LENGTH"])
         body = msgspec.json.encode(
-            prediction.predict(churn_model, from_json(environ["wsgi.input"].read(length), most=100_000), explain=False)
+            prediction.predict(churn_model, from_json(environ["wsgi.input"].read(length), most=10_000), explain=False)
         )
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]

@@ -49,11 +49,20 @@ class Contender(NamedTuple):
 OURS = Contender("this service", (*GUNICORN, "predict:app"), ROOT)
 WITHOUT = Contender("this service without metrics", (*GUNICORN, "without_metrics:app"), ROOT)
 FLASK = Contender("Flask, scikit-learn, gunicorn as it comes", (*GUNICORN, "flask_sklearn:app"), HERE)
+# In this service's folder, so that it runs under its gunicorn.conf.py.
+FLASK_GEVENT = Contender("the same under this service's settings", (*GUNICORN, "flask_sklearn:app"), ROOT)
 FASTAPI = Contender("FastAPI, scikit-learn, uvicorn", (sys.executable, "-m", "uvicorn", "fastapi_sklearn:app"), HERE)
-# In this service's folder, so that they run under its gunicorn.conf.py.
 CONSTANT = Contender("a Flask route that returns a constant", (*GUNICORN, "flask_constant:app"), ROOT)
 BARE = Contender("bare WSGI: decode and score alone", (*GUNICORN, "bare_wsgi:app"), ROOT)
-CONTENDERS = (OURS, WITHOUT, FLASK, FASTAPI, CONSTANT, BARE)
+GRANIAN = Contender(
+    "this service under granian",
+    (sys.executable, "-m", "granian", "--interface", "wsgi", "--blocking-threads", "1", "predict:app"),
+    ROOT,
+)
+CONTENDERS = (OURS, WITHOUT, GRANIAN, FLASK, FLASK_GEVENT, FASTAPI, CONSTANT, BARE)
+
+
+PEERS = (FLASK, FLASK_GEVENT, FASTAPI, CONSTANT)
 
 
 class Load(NamedTuple):
@@ -92,8 +101,8 @@ def post(port: int, body: bytes) -> bytes:
 @contextlib.contextmanager
 def serving(contender: Contender, port: int) -> Iterator[tuple[int, float]]:
     """Run a contender; gives its process id and the seconds until it answered a prediction."""
-    option = "--port" if "uvicorn" in contender.command else "--bind"
-    address = str(port) if "uvicorn" in contender.command else f"127.0.0.1:{port}"
+    is_gunicorn = "gunicorn" in contender.command
+    option, address = ("--bind", f"127.0.0.1:{port}") if is_gunicorn else ("--port", str(port))
     body = json.dumps(customers.ONE).encode()
     environment = {name: value for name, value in os.environ.items() if name != "PORT"}
     started = time.perf_counter()
@@ -247,7 +256,7 @@ def results(
     def ratios(of: Sequence[dict[Contender, Any]], figure: str, inverse: bool = False) -> str:
         """The medians of the ratios to the peers' within a turn or a round, as cells of a table."""
         cells = []
-        for peer in (FLASK, FASTAPI, CONSTANT):
+        for peer in PEERS:
             each_time = [getattr(each[OURS], figure) / getattr(each[peer], figure) for each in of]
             cells.append(f"{median(1 / ratio if inverse else ratio for ratio in each_time):.2f} ×")
         return " | ".join(cells)
@@ -280,8 +289,8 @@ def results(
         "Memory is the proportional set size of all processes, after the arrays below; start is from exec to the first",
         f"answered prediction. For these two and the arrays each server ran alone, in {len(rounds)} rounds.",
         "",
-        "| this service's | against Flask | against FastAPI | against the constant |",
-        "| --- | --: | --: | --: |",
+        "| this service's | against Flask | against Flask, same settings | against FastAPI | against the constant |",
+        "| --- | --: | --: | --: | --: |",
         f"| requests/s | {ratios(turns, 'requests')} |",
         f"| p99 | {ratios(turns, 'p99')} |",
         f"| memory | {ratios(rounds, 'memory')} |",
@@ -319,12 +328,15 @@ def results(
     ]
     for name, count in counted.items():
         lines.append(f"| {name} | {count:,} | {count / counted[CONSTANT.name]:.2f} × the constant |")
+    granian = median(each[GRANIAN].requests / each[OURS].requests for each in turns)
     share = median(each[OURS].requests / each[WITHOUT].requests for each in turns)
     more = counted[OURS.name] / counted[WITHOUT.name] - 1
     lines += [
         "",
         f"With metrics it answered {share:.2f} times the requests/s that it did without, and took {100 * more:.0f} %",
         "more instructions a request.",
+        "",
+        f"Under granian it answered {granian:.2f} times the requests/s that it did under gunicorn.",
     ]
     return "\n".join([*lines, ""])
 

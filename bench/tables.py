@@ -26,8 +26,8 @@ class TableFigures(NamedTuple):
 
 def write(rows: int, path: Path) -> None:
     """The real table in canonical spelling, as the script needs it, again and again."""
-    from churn.customer import features  # noqa: PLC0415 (the script's process does without)
-    from churn.dataset import packaged  # noqa: PLC0415
+    from serving.customer import features  # noqa: PLC0415 (the script's process does without)
+    from serving.dataset import packaged  # noqa: PLC0415
 
     frame = pd.DataFrame([features(customer) for customer in packaged().customers])
     header, *lines = frame.to_csv(index=False).splitlines(keepends=True)

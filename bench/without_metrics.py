@@ -1,7 +1,7 @@
 """This service with a meter that counts nothing: what it does more of is what the metrics cost."""
 
-from churn.metrics import meter
 from predict import app
+from serving.metrics import meter
 
 __all__ = ["app"]
 

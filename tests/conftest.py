@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pandas as pd
 import pytest
 
 import predict
-from churn.dataset import packaged_frame
+from serving.dataset import packaged_frame
 
 ROOT = Path(__file__).parent.parent
 MODEL_FILE = ROOT / "model_C=1.0.bin"
@@ -112,8 +113,25 @@ class Running(Service):
         """The process and all its descendants."""
         pids = [self.process.pid]
         for pid in pids:
-            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
         return pids
+
+
+def workers(service: Running) -> list[int]:
+    """The process ids of gunicorn's workers."""
+    return service.pids()[1:]
+
+
+def reload(service: Running) -> None:
+    """Have gunicorn take over the model file, and wait until no old worker answers any more."""
+    service.close()  # a kept connection would keep its worker
+    words = service.process.args
+    number = int(words[words.index("--workers") + 1])
+    wait_until(lambda: len(workers(service)) == number)
+    old = workers(service)
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: not {*old} & {*workers(service)} and len(workers(service)) == number)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from churn.customer import FIELDS
-from churn.examples import SEED
+from serving.customer import FIELDS
+from serving.examples import SEED
 
 NAMES = [field.name for field in FIELDS]
 ANY_CELL = st.text(st.characters(codec="utf-8"), max_size=8) | st.integers().map(str) | st.floats().map(str)

@@ -71,7 +71,7 @@ def test_the_builder_is_sent_what_is_copied_and_nothing_else():
     rules = [rule for rule in (ROOT / ".dockerignore").read_text().splitlines() if not rule.startswith("#")]
     assert rules[0] == "*"
     assert sorted(rule for rule in rules if rule.startswith("!")) == sorted(f"!{source}" for source in copied())
-    assert kept_out() == {"churn/dataset.py", "churn/training.py"}
+    assert kept_out() == {"serving/dataset.py", "serving/training.py"}
 
 
 def test_the_source_bundle_holds_what_is_copied_and_what_elastic_beanstalk_reads():
@@ -82,7 +82,7 @@ def test_the_source_bundle_holds_what_is_copied_and_what_elastic_beanstalk_reads
     needed = ["Dockerfile", ".dockerignore", ".ebextensions/*.config", *copied()]
     expected = {name for name in tracked if any(fnmatch.fnmatch(name, pattern) for pattern in needed)}
     assert bundle == expected - kept_out()
-    assert {"predict.py", "churn/model.py", "model_C=1.0.bin", ".ebextensions/environment.config"} <= bundle
+    assert {"predict.py", "serving/model.py", "model_C=1.0.bin", ".ebextensions/environment.config"} <= bundle
 
 
 @pytest.mark.parametrize("file", [".gitignore", ".dockerignore"])
@@ -124,7 +124,7 @@ DOCUMENTED = {
     ("aws:elasticbeanstalk:cloudwatch:logs", "StreamLogs"): GENERAL,
     ("aws:elasticbeanstalk:cloudwatch:logs", "RetentionInDays"): GENERAL,
     # Any name is an option here: the service's own variables.
-    ("aws:elasticbeanstalk:application:environment", "CHURN_REQUIRE_KEY"): GENERAL,
+    ("aws:elasticbeanstalk:application:environment", "SERVING_REQUIRE_KEY"): GENERAL,
     ("aws:elbv2:listener:443", "ListenerEnabled"): GENERAL,
     ("aws:elbv2:listener:443", "Protocol"): GENERAL,
     ("aws:elbv2:listener:443", "SSLPolicy"): GENERAL,
@@ -143,7 +143,7 @@ def test_the_environment_scales_from_one_instance_to_four_and_is_closed_without_
     assert (found["aws:autoscaling:asg", "MinSize"], found["aws:autoscaling:asg", "MaxSize"]) == ("1", "4")
     assert found["aws:autoscaling:trigger", "MeasureName"] == "CPUUtilization"
     assert found["aws:elasticbeanstalk:environment:process:default", "HealthCheckPath"] == "/health"
-    assert found["aws:elasticbeanstalk:application:environment", "CHURN_REQUIRE_KEY"] == "1"
+    assert found["aws:elasticbeanstalk:application:environment", "SERVING_REQUIRE_KEY"] == "1"
 
 
 def test_https_is_off_until_the_two_lines_of_the_comment_turn_it_on():

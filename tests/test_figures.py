@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from churn import dataset, model
-from churn.customer import FIELDS, features
-from churn.training import fingerprint
+from serving import dataset, model
+from serving.customer import FIELDS, features
+from serving.training import fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_model_without_reasons_says_so(table, pair, customer, tmp_path, classi
     matrix = vectorizer.transform([features(each) for each in table.customers[:300]])
     file = tmp_path / "model.bin"
     file.write_bytes(pickle.dumps((vectorizer, classifier.fit(matrix, table.churn[:300]))))
-    with running(GUNICORN, CHURN_MODEL=str(file)) as service:
+    with running(GUNICORN, SERVING_MODEL=str(file)) as service:
         assert service.predict(customer).status == 200
         assert service.get("/model").json["training"] is None
         for body, content_type in ((msgspec.json.encode(customer), "application/json"), (csv(customer), "text/csv")):
@@ -132,7 +132,7 @@ def csv(customer) -> bytes:
 
 def test_figures_of_another_shape_are_no_figures(pair, tmp_path):
     vectorizer, classifier = pickle.loads(MODEL_FILE.read_bytes())
-    classifier.churn_figures_ = {"rows": "many"}
+    classifier.serving_figures_ = {"rows": "many"}
     file = tmp_path / "model.bin"
     file.write_bytes(pickle.dumps((vectorizer, classifier)))
     assert model.read(file).about.figures is None

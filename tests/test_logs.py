@@ -16,7 +16,7 @@ SECRETS = {"customerid": "7590-VHVEG", "monthlycharges": 83.57, "totalcharges": 
 FAULTY = """
 import sys
 import predict
-from churn import model
+from serving import model
 
 def fail(self, asked):
     raise ValueError(f"cannot score {asked}") from KeyError(asked)
@@ -57,7 +57,7 @@ def test_every_line_is_json_from_start_to_stop(command):
 
 def test_a_refused_model_is_a_line_of_the_log_and_a_readable_one(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"")
-    done = run("-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:0", CHURN_MODEL=str(tmp_path / "model.bin"))
+    done = run("-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:0", SERVING_MODEL=str(tmp_path / "model.bin"))
     assert done.returncode == 1
     [refused] = [json.loads(line) for line in done.stdout.splitlines()]
     assert (refused["event"], refused["level"]) == ("model refused", "error")
@@ -119,7 +119,7 @@ def test_a_model_that_does_not_score_is_logged(faulty):
     answer = faulty.get("/health")
     assert answer.status == 503
     [line] = [each for each in events(faulty, "request failed") if each["request_id"] == answer.json["request_id"]]
-    assert [each["error"] for each in line["traceback"]][:2] == ["churn.problem.Problem", "builtins.ValueError"]
+    assert [each["error"] for each in line["traceback"]][:2] == ["serving.problem.Problem", "builtins.ValueError"]
 
 
 @pytest.mark.parametrize(

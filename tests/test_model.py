@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import sklearn
 from conftest import GUNICORN, MODEL_FILE, ROOT, run, running
+from msgspec.structs import astuple
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
@@ -26,8 +27,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from churn import dataset, model
-from churn.customer import LARGEST_NUMBER, SEED_CUSTOMER, Batch, features
+from serving import dataset, model
+from serving.customer import LARGEST_NUMBER, SEED_CUSTOMER, columns_of, features
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +62,9 @@ def save(pair, file: Path) -> Path:
 def assert_scores_like_scikit_learn(read, pair, table, rows):
     vectorizer, classifier = pair
     expected = classifier.predict_proba(vectorizer.transform(rows))[:, 1]
-    assert read.probabilities(Batch.of(table.customers)) == pytest.approx(expected, abs=1e-12)
-    assert read.probability(table.customers[0]) == pytest.approx(expected[0], abs=1e-12)
-    assert read.probabilities(Batch.of([])) == []
+    assert read.probabilities(columns_of([*map(astuple, table.customers)])) == pytest.approx(expected, abs=1e-12)
+    assert read.probability(astuple(table.customers[0])) == pytest.approx(expected[0], abs=1e-12)
+    assert read.probabilities(columns_of([*map(astuple, [])])) == []
 
 
 LINEAR = {
@@ -86,8 +87,10 @@ def test_a_customers_probability_does_not_depend_on_who_else_is_asked_about(tabl
     read = model.read(MODEL_FILE)
     extremes = [msgspec.structs.replace(SEED_CUSTOMER, **{name: LARGEST_NUMBER}) for name in ("tenure", "totalcharges")]
     customers = [*table.customers, *extremes]
-    assert read.probabilities(Batch.of(customers)) == [read.probability(each) for each in customers]
-    assert [read.probability(each) for each in extremes] == [0, 1]
+    assert read.probabilities(columns_of([*map(astuple, customers)])) == [
+        read.probability(astuple(each)) for each in customers
+    ]
+    assert [read.probability(astuple(each)) for each in extremes] == [0, 1]
 
 
 @pytest.mark.parametrize("spell", [bool, int, np.int32, lambda left: "yes" if left else "no"])
@@ -101,7 +104,7 @@ def test_every_pickle_protocol_is_read(pair, file, protocol):
     file.write_bytes(pickle.dumps(pair, protocol))
     read = model.read(file)
     assert isinstance(read, model.LinearModel)
-    assert read.probability(SEED_CUSTOMER) == pytest.approx(0.339064, abs=1e-6)
+    assert read.probability(astuple(SEED_CUSTOMER)) == pytest.approx(0.339064, abs=1e-6)
 
 
 def as_version(data: bytes, version: str) -> bytes:
@@ -114,7 +117,9 @@ def as_version(data: bytes, version: str) -> bytes:
 
 def test_a_linear_model_of_another_scikit_learn_scores_the_same(pair, file):
     file.write_bytes(as_version(pickle.dumps(pair, 2), "0.7.1"))
-    assert model.read(file).probability(SEED_CUSTOMER) == model.read(MODEL_FILE).probability(SEED_CUSTOMER)
+    assert model.read(file).probability(astuple(SEED_CUSTOMER)) == model.read(MODEL_FILE).probability(
+        astuple(SEED_CUSTOMER)
+    )
 
 
 def test_a_category_that_training_never_saw_has_no_weight(table, rows, file):
@@ -221,7 +226,7 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(file, place):
         read = model.read(file)
     except model.BadModel:
         return
-    read.probability(SEED_CUSTOMER)
+    read.probability(astuple(SEED_CUSTOMER))
 
 
 class Call:
@@ -280,7 +285,7 @@ REFUSING = ["-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:0"]
 
 def test_gunicorn_does_not_start_with_a_hostile_model(file, tmp_path):
     file.write_bytes(pickle.dumps(Call(os.system, f"touch {tmp_path}/trace")))
-    done = run(*REFUSING, CHURN_MODEL=str(file))
+    done = run(*REFUSING, SERVING_MODEL=str(file))
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
     assert line.startswith(f"predict.py: the model cannot be served: {file}: it names posix.system")
@@ -289,7 +294,7 @@ def test_gunicorn_does_not_start_with_a_hostile_model(file, tmp_path):
 
 
 def test_gunicorn_does_not_start_without_its_model(tmp_path):
-    done = run(*REFUSING, CHURN_MODEL=str(tmp_path / "none.bin"))
+    done = run(*REFUSING, SERVING_MODEL=str(tmp_path / "none.bin"))
     assert done.returncode == 1
     assert "No such file" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -297,7 +302,7 @@ def test_gunicorn_does_not_start_without_its_model(tmp_path):
 
 def test_a_forest_is_served_over_http(table, rows, file, customer):
     pair = fitted(OTHERS["forest"], rows, table.churn)
-    with running(GUNICORN, CHURN_MODEL=str(save(pair, file))) as service:
+    with running(GUNICORN, SERVING_MODEL=str(save(pair, file))) as service:
         vectorizer, classifier = pair
         expected = classifier.predict_proba(vectorizer.transform([customer]))[0, 1]
         assert service.predict(customer).json["churn_probability"] == pytest.approx(expected, abs=1e-12)
@@ -337,4 +342,6 @@ def test_a_written_model_can_be_read_by_other_users(file, pair):
         os.umask(old)
     assert file.stat().st_mode & 0o777 == 0o644
     shutil.copy(file, file.with_name("copy.bin"))
-    assert model.read(file.with_name("copy.bin")).probability(SEED_CUSTOMER) == pytest.approx(0.339064, abs=1e-6)
+    assert model.read(file.with_name("copy.bin")).probability(astuple(SEED_CUSTOMER)) == pytest.approx(
+        0.339064, abs=1e-6
+    )

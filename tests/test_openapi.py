@@ -11,10 +11,10 @@ from conftest import GUNICORN, ROOT, Service, running
 from openapi_spec_validator import validate
 
 import predict
-from churn import model, openapi, table
-from churn.customer import FIELDS
-from churn.examples import CLOSED, DISK_FULL, EXAMPLES, NO_KEY, TOO_LARGE, UNHEALTHY
-from churn.settings import Settings
+from serving import model, openapi, table
+from serving.customer import FIELDS
+from serving.examples import CLOSED, DISK_FULL, EXAMPLES, NO_KEY, TOO_LARGE, UNHEALTHY
+from serving.settings import Settings
 
 # Pages are for people, and their files belong to them.
 PAGES = {"/", "/docs", "/docs/<path:file>", "/static/<path:filename>"}

@@ -5,6 +5,8 @@ import json
 import pytest
 from conftest import Service
 
+from serving.customer import Field, error_of
+
 DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
 
@@ -221,6 +223,61 @@ def test_the_errors_of_a_hopeless_array_are_cut_off(service: Service):
     found = problem(service.predict([{}] * 1000), 422)
     assert len(found["errors"]) == 1000
     assert "or more" in found["detail"]
+
+
+def test_every_answer_names_the_model(service: Service, customer):
+    model = service.get("/model").json["sha256"][:12]
+    answers = [
+        *map(service.get, ("/ping", "/", "/metrics", "/nothing")),
+        service.predict(customer),
+        service.predict({}),
+    ]
+    answers.append(service.predict(b"gender\n", "text/csv"))
+    assert {answer.headers["x-model"] for answer in answers} == {model}
+
+
+def test_a_record_may_have_a_thousand_keys_more_and_not_one_more(service: Service, customer):
+    raw = {"SeniorCitizen" if key == "seniorcitizen" else key: value for key, value in customer.items()}
+    others = {f"key {number}": number for number in range(1000)}
+    assert service.predict(raw | others).status == 200
+    [error] = problem(service.predict(raw | others | {"one": "more"}), 422)["errors"]
+    assert error == {"index": 0, "message": "it has 1,020 keys, and can have 1,000 besides its 19 fields"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"[]," * 300_000 + b"[]]", b"{" + b'"":0,' * 501_019 + b'"":0}'], ids=["[]", "{}"]
+)
+def test_json_that_would_fill_memory_is_a_413(service: Service, body):
+    assert "A JSON body can have 501,019 values" in problem(service.predict(body), 413)["detail"]
+
+
+def test_the_last_customer_that_an_array_may_have_and_one_more(service: Service, customer):
+    assert len(service.predict([customer] * 10_000).json) == 10_000
+    assert "10,000 customers" in problem(service.predict([customer] * 10_001), 413)["detail"]
+
+
+def test_misspellings_are_looked_for_in_the_first_errors(service: Service, customer):
+    customer["tenur"] = customer.pop("tenure")
+    errors = problem(service.predict([customer] * 30), 422)["errors"]
+    assert [("tenur" in error["message"]) for error in errors] == [True] * 20 + [False] * 10
+
+
+def test_the_likely_misspelling_is_found_among_many_keys(service: Service, customer):
+    others = {f"crm field {number}": number for number in range(100)}
+    customer["montlycharges"] = customer.pop("monthlycharges")
+    [error] = problem(service.predict(others | customer), 422)["errors"]
+    assert error["message"] == 'it is missing; is "montlycharges" a misspelling of it?'
+
+
+def test_an_error_names_the_first_values_of_many_and_how_many_there_are():
+    town = Field("town", str, tuple(f"town-{number}" for number in range(21)))
+    error = error_of(town, "it is missing")
+    assert (error.allowed, error.message) == (
+        town.allowed[:20],
+        "it is missing (the first 20 of 21 allowed values are named)",
+    )
+    few = town._replace(allowed=town.allowed[:20])
+    assert error_of(few, "it is missing").message == "it is missing"
 
 
 def test_unknown_paths_and_methods_are_problems(service: Service):

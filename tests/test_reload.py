@@ -4,22 +4,21 @@ import concurrent.futures
 import os
 import pickle
 import shutil
-import signal
 import threading
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, Service, running, wait_until
+from conftest import GUNICORN, MODEL_FILE, Service, reload, running
 from sklearn.linear_model import LogisticRegression
 
-from churn import dataset
-from churn.customer import SEED_CUSTOMER, features
+from serving import dataset
+from serving.customer import SEED_CUSTOMER, features
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory) -> bytes:
     """Another good model file."""
     vectorizer, classifier = pickle.loads(MODEL_FILE.read_bytes())
-    del classifier.churn_figures_
+    del classifier.serving_figures_
     table = dataset.packaged()
     matrix = vectorizer.transform([features(customer) for customer in table.customers])
     other = LogisticRegression(C=0.001, solver="newton-cholesky").fit(matrix, table.churn)
@@ -53,35 +52,37 @@ def test_models_are_taken_over_or_refused_under_load_without_a_failed_request(ot
     file = tmp_path / "model.bin"
     shutil.copy(MODEL_FILE, file)
     good = [MODEL_FILE.read_bytes(), other]
-    with running([*GUNICORN, "--workers", "2"], CHURN_MODEL=str(file)) as service:
+    with running([*GUNICORN, "--workers", "2"], SERVING_MODEL=str(file)) as service:
         stop = threading.Event()
 
-        def client() -> set[float]:
+        def client() -> set[tuple[str, float]]:
             answers = set()
             mine = Service(service.port)
             while not stop.is_set():
                 answer = mine.predict(customer)
                 assert answer.status == 200, answer
-                answers.add(answer.json["churn_probability"])
+                answers.add((answer.headers["x-model"], answer.json["churn_probability"]))
             mine.close()
             return answers
 
-        expected = {service.predict(customer).json["churn_probability"]}
+        def told() -> tuple[str, float]:
+            return sha256(service)[:12], service.predict(customer).json["churn_probability"]
+
+        expected = {told()}
         with concurrent.futures.ThreadPoolExecutor() as pool:
             clients = [pool.submit(client) for _ in range(4)]
             try:
                 for turn, wrong in enumerate(broken(), start=1):
                     before = sha256(service)
                     replace(file, good[turn % 2])
-                    service.process.send_signal(signal.SIGHUP)
-                    wait_until(lambda before=before: sha256(service) != before)
-                    service.close()
-                    expected.add(service.predict(customer).json["churn_probability"])
+                    reload(service)
+                    assert sha256(service) != before
+                    expected.add(told())
 
                     before = sha256(service)
                     replace(file, wrong)
-                    service.process.send_signal(signal.SIGHUP)
-                    wait_until(lambda turn=turn: service.log().count("model refused") == turn)
+                    reload(service)
+                    assert service.log().count("model refused") == turn
                     assert sha256(service) == before
             finally:
                 stop.set()
@@ -95,7 +96,7 @@ def test_models_are_taken_over_or_refused_under_load_without_a_failed_request(ot
 def test_a_model_that_is_not_true_to_its_training_is_refused_at_start(tmp_path):
     file = tmp_path / "model.bin"
     file.write_bytes(untrue())
-    with pytest.raises(AssertionError, match="gives the course's customer"), running(GUNICORN, CHURN_MODEL=str(file)):
+    with pytest.raises(AssertionError, match="gives the course's customer"), running(GUNICORN, SERVING_MODEL=str(file)):
         pass
 
 

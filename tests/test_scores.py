@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import predict
-from churn.customer import FIELDS, LARGEST_NUMBER
+from serving.customer import FIELDS, LARGEST_NUMBER
 
 in_process = InProcess(predict.app.test_client())
 

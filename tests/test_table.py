@@ -12,8 +12,8 @@ import requests
 from conftest import GUNICORN, MODEL_FILE, InProcess, Running, Service, running, wait_until
 
 import predict
-from churn import model, table
-from churn.rows import BadTable
+from serving import model, table
+from serving.rows import BadTable
 
 CSV = "text/csv"
 ADDED = ["churn_probability", "churn", "error"]

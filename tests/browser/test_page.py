@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import GUNICORN, running
 from playwright.sync_api import expect
 
-from churn.customer import FIELDS
+from serving.customer import FIELDS
 
 
 @pytest.fixture
@@ -226,11 +226,11 @@ def test_the_model_is_shown_with_its_figures(page, site):
 
 def test_a_model_of_another_script_has_a_page_too(tabs, pair, published_csv, tmp_path):
     vectorizer, classifier = pickle.loads(pickle.dumps(pair))
-    for attribute in [name for name in vars(classifier) if name.startswith("churn_")]:
+    for attribute in [name for name in vars(classifier) if name.startswith("serving_")]:
         delattr(classifier, attribute)
     file = tmp_path / "other.bin"
     file.write_bytes(pickle.dumps((vectorizer, classifier)))
-    with running(GUNICORN, CHURN_MODEL=str(file)) as service:
+    with running(GUNICORN, SERVING_MODEL=str(file)) as service:
         page = tabs(service.url).open()
         expect(page.locator("#probability")).to_have_text("33.9%")
         expect(page.locator("#reasons-note")).to_contain_text("no training averages")
@@ -245,7 +245,7 @@ def test_a_model_of_another_script_has_a_page_too(tabs, pair, published_csv, tmp
 
 
 def test_a_key_is_asked_for_and_kept_out_of_addresses(tabs):
-    with running(GUNICORN, CHURN_API_KEYS="4d0fa1") as service:
+    with running(GUNICORN, SERVING_API_KEYS="4d0fa1") as service:
         tab = tabs(service.url)
         page = tab.open()
         dialog = page.get_by_role("dialog")
@@ -263,7 +263,7 @@ def test_a_key_is_asked_for_and_kept_out_of_addresses(tabs):
 
 
 def test_without_a_key_the_page_says_so(tabs):
-    with running(GUNICORN, CHURN_API_KEYS="4d0fa1") as service:
+    with running(GUNICORN, SERVING_API_KEYS="4d0fa1") as service:
         page = tabs(service.url).open()
         page.get_by_role("button", name="Cancel").last.click()
         expect(page.locator("#customer-problem")).to_contain_text("wants an API key")

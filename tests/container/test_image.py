@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 from conftest import MODEL_FILE, ROOT, Service, free_port
+from msgspec.structs import astuple
 from sklearn.ensemble import RandomForestClassifier
 
-from churn import dataset, model
-from churn.customer import SEED_CUSTOMER, features
+from serving import dataset, model
+from serving.customer import SEED_CUSTOMER, features
 
 IMAGE, COURSE_IMAGE = "churn-serving:test", "churn-serving:course"
 
@@ -39,7 +40,10 @@ ENTRYPOINT ["gunicorn", "--bind=0.0.0.0:9696", "predict:app"]
 HARDENED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 
 # What a working folder may hold that no image may.
-DECOYS = [".env", "id_rsa", "aws_credentials.csv", "churn/.env", "churn/__pycache__/keys.cpython-311.pyc", "notes.py"]
+DECOYS = [
+    *(".env", "id_rsa", "aws_credentials.csv", "notes.py"),
+    *("serving/.env", "serving/__pycache__/keys.cpython-311.pyc"),
+]
 
 
 def no_engine() -> str | None:
@@ -125,7 +129,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy2(ROOT / name, folder / name)
     for name in DECOYS:
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("CHURN_API_KEYS=a-secret")
+        (folder / name).write_text("SERVING_API_KEYS=a-secret")
     return folder
 
 
@@ -160,7 +164,7 @@ def test_as_in_the_course_it_answers_from_outside():
     finally:
         docker("stop", name)
     assert done.returncode == 0, done.stderr
-    expected = model.read(MODEL_FILE).probability(SEED_CUSTOMER)
+    expected = model.read(MODEL_FILE).probability(astuple(SEED_CUSTOMER))
     assert done.stdout.splitlines() == [
         str({"churn_probability": expected, "churn": False}),
         "not sending promo email to xyz-123",
@@ -266,12 +270,12 @@ def test_the_image_adds_the_packages_and_the_service_and_nothing_else():
 
     added = files(IMAGE) - files("python:3.11-slim")
     packages = {name for name in added if name.startswith("/opt/venv/")}
-    service = {path.name for path in (ROOT / "churn").glob("*.py")} - {"dataset.py", "training.py"}
+    service = {path.name for path in (ROOT / "serving").glob("*.py")} - {"dataset.py", "training.py"}
     assert added - packages == {
         "/app/gunicorn.conf.py",
         "/app/predict.py",
         "/app/model_C=1.0.bin",
-        *(f"/app/churn/{name}" for name in service),
+        *(f"/app/serving/{name}" for name in service),
         *(f"/app/{path.relative_to(ROOT)}" for name in ("templates", "static") for path in (ROOT / name).iterdir()),
         *(name for name in added if name in ("/.dockerenv", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")),
     }
@@ -306,7 +310,7 @@ def test_a_forest_of_scikit_learn_is_served_too(pair, customer, tmp_path, capsys
     file = tmp_path / "forest.bin"
     model.write((vectorizer, forest), file)
     file.chmod(0o644)
-    expected = model.read(file).probability(SEED_CUSTOMER)
+    expected = model.read(file).probability(astuple(SEED_CUSTOMER))
     began = time.monotonic()
     with container("--volume", f"{file}:/app/{MODEL_FILE.name}:ro", *HARDENED) as found:
         seconds = time.monotonic() - began

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from conftest import MODEL_FILE, Answer, Service
 
-from churn import dataset
-from churn.customer import features
+from serving import dataset
+from serving.customer import features
 
 JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"
 

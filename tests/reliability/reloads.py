@@ -2,13 +2,12 @@
 
 import pickle
 import shutil
-import signal
 import tempfile
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
-from conftest import GUNICORN, MODEL_FILE, running, wait_until
+from conftest import GUNICORN, MODEL_FILE, reload, running
 from load import Question, load
 from test_reload import broken, replace, sha256
 
@@ -38,20 +37,16 @@ def reloads(asked: list[Question], number: int) -> Reloads:
         file = Path(folder) / "model.bin"
         shutil.copy(MODEL_FILE, file)
         with (
-            running([*GUNICORN, "--workers", "2"], CHURN_MODEL=str(file)) as service,
+            running([*GUNICORN, "--workers", "2"], SERVING_MODEL=str(file)) as service,
             load(service, CLIENTS, asked) as seen,
         ):
             for turn in range(1, number + 1):
                 before = sha256(service)
                 is_bad = turn % 5 == 0
                 replace(file, next(bad if is_bad else good))
-                service.process.send_signal(signal.SIGHUP)
-                if is_bad:
-                    refused = turn // 5
-                    wait_until(lambda refused=refused: service.log().count(REFUSED) == refused)
-                    assert sha256(service) == before
-                else:
-                    wait_until(lambda before=before: sha256(service) != before)
+                reload(service)
+                assert service.log().count(REFUSED) == turn // 5
+                assert (sha256(service) == before) == is_bad
     assert not seen.wrong, seen.wrong[:3]
     assert not seen.cut_off, seen.cut_off[:3]
     assert "Traceback" not in service.log()

@@ -9,7 +9,7 @@ from conftest import GUNICORN, Service, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.customer import FIELDS
+from serving.customer import FIELDS
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

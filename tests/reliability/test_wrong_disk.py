@@ -6,15 +6,14 @@ import pickle
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, ROOT, WAITRESS, Running, free_port, running, wait_until
+from conftest import GUNICORN, MODEL_FILE, ROOT, WAITRESS, Running, free_port, running, wait_until, workers
 from load import CSV, customers_and_probabilities, table
-from test_metrics import scored, workers
+from test_metrics import scored
 from test_reload import replace, sha256
-
-from churn.metrics import FILE_SIZE, KINDS
 
 ONE_WORKER = [*GUNICORN, "--workers", "1"]
 SERVERS = pytest.mark.parametrize("server", [GUNICORN, WAITRESS], ids=["gunicorn", "waitress"])
@@ -63,7 +62,7 @@ def failed_start(server: list[str], **environment: str) -> str:
 
 @SERVERS
 def test_a_model_that_is_missing_stops_the_start_with_one_line(server, tmp_path):
-    said = failed_start(server, CHURN_MODEL=str(tmp_path / "none.bin"))
+    said = failed_start(server, SERVING_MODEL=str(tmp_path / "none.bin"))
     [line] = [line for line in said.splitlines() if "none.bin" in line]
     assert line.startswith("predict.py: the model cannot be served")
     assert "No such file" in line
@@ -74,7 +73,7 @@ def test_a_model_that_may_not_be_read_stops_the_start_with_one_line(server, tmp_
     file = tmp_path / "mine.bin"
     shutil.copy(MODEL_FILE, file)
     file.chmod(0)
-    said = failed_start([*unprivileged(), *server], CHURN_MODEL=str(file))
+    said = failed_start([*unprivileged(), *server], SERVING_MODEL=str(file))
     assert "predict.py: the model cannot be served" in said
     assert "Permission denied" in said
 
@@ -83,7 +82,7 @@ def test_a_model_that_may_not_be_read_stops_the_start_with_one_line(server, tmp_
 def test_half_a_model_stops_the_start_with_one_line(server, tmp_path):
     file = tmp_path / "half.bin"
     file.write_bytes(MODEL_FILE.read_bytes()[:1000])
-    [line] = [line for line in failed_start(server, CHURN_MODEL=str(file)).splitlines() if "half.bin" in line]
+    [line] = [line for line in failed_start(server, SERVING_MODEL=str(file)).splitlines() if "half.bin" in line]
     assert line.startswith("predict.py: the model cannot be served")
     assert "truncated" in line
 
@@ -97,7 +96,7 @@ def test_a_model_that_is_swapped_while_it_is_read_is_taken_over_as_it_was(custom
     file = tmp_path / "model.bin"
     shutil.copy(MODEL_FILE, file)
     between = another_spelling()
-    with running(ONE_WORKER, CHURN_MODEL=str(file)) as service:
+    with running(ONE_WORKER, SERVING_MODEL=str(file)) as service:
         before = sha256(service)
         expected = service.predict(customer).json
         os.mkfifo(tmp_path / "pipe")  # which is read no faster than it is written
@@ -119,7 +118,7 @@ def test_a_model_that_is_written_in_place_is_taken_over_only_when_it_is_whole(cu
     file = tmp_path / "model.bin"
     shutil.copy(MODEL_FILE, file)
     new = another_spelling()
-    with running(ONE_WORKER, CHURN_MODEL=str(file)) as service:
+    with running(ONE_WORKER, SERVING_MODEL=str(file)) as service:
         before = sha256(service)
         expected = service.predict(customer).json
         with file.open("wb") as in_place:
@@ -139,7 +138,7 @@ def test_a_model_that_is_written_in_place_is_taken_over_only_when_it_is_whole(cu
 def test_a_model_that_goes_away_or_cannot_be_read_leaves_the_old_one_serving(customer, tmp_path):
     file = tmp_path / "model.bin"
     shutil.copy(MODEL_FILE, file)
-    with running(ONE_WORKER, CHURN_MODEL=str(file)) as service:
+    with running(ONE_WORKER, SERVING_MODEL=str(file)) as service:
         before = sha256(service)
         file.unlink()
         service.process.send_signal(signal.SIGHUP)
@@ -192,7 +191,7 @@ def keeps_answering(service, customer, large_table) -> None:
     assert service.process.poll() is None
 
 
-@pytest.mark.parametrize("option", ["size=64k", "ro"])
+@pytest.mark.parametrize("option", ["size=4k", "ro"])
 def test_without_room_for_the_metrics_the_start_stops_with_one_line(option, tmp_path):
     needs_mount()
     commands = f"mount -t tmpfs -o {option} none {tmp_path}"
@@ -202,35 +201,24 @@ def test_without_room_for_the_metrics_the_start_stops_with_one_line(option, tmp_
 
 def test_a_full_dev_shm_stops_the_start_with_one_line():
     needs_mount()
-    said = failed_start(in_namespace("mount -t tmpfs -o size=64k none /dev/shm", ONE_WORKER))
+    said = failed_start(in_namespace("mount -t tmpfs -o size=4k none /dev/shm", ONE_WORKER))
     assert said.splitlines()[-1].startswith("There is no room for the metrics in /dev/shm/")
 
 
-@pytest.fixture
-def without_room(tmp_path):
-    """A service whose one worker has filled up the folder of the metrics."""
+def test_where_the_metrics_folder_is_full_a_worker_knows_its_own_counts_and_says_so_once(customer, tmp_path):
     needs_mount()
-    mount = f"mount -t tmpfs -o size={len(KINDS) * FILE_SIZE} none {tmp_path}"
+    # Room for the file that the start leaves, and for no other beside it.
+    mount = f"mount -t tmpfs -o size=12k none {tmp_path}"
     with running(in_namespace(mount, ONE_WORKER), PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as service:
-        yield service
-
-
-def test_where_the_metrics_folder_is_full_a_worker_in_a_dead_ones_place_counts_on(without_room, customer):
-    assert without_room.predict(customer).status == 200
-    assert scored(without_room) == 1
-    without_room.close()
-    next_worker(without_room, lambda old: os.kill(old, signal.SIGKILL))
-    assert without_room.predict(customer).status == 200
-    assert scored(without_room) == 2
-
-
-def test_where_the_metrics_folder_is_full_a_worker_beside_the_old_one_serves_uncounted(without_room, customer):
-    assert without_room.predict(customer).status == 200
-    without_room.close()
-    next_worker(without_room, lambda old: without_room.process.send_signal(signal.SIGHUP))
-    assert without_room.predict(customer).status == 200
-    assert scored(without_room) == 1
-    assert "This worker's requests are not in the metrics" in without_room.log()
+        for number in range(1, 4):
+            assert service.predict(customer).status == 200
+            assert scored(service) == number
+            time.sleep(1.1)
+        assert service.log().count("do not get to know this one's metrics") == 1
+        service.close()
+        next_worker(service, lambda old: os.kill(old, signal.SIGKILL))
+        assert service.predict(customer).status == 200
+        assert scored(service) == 1
 
 
 def next_worker(service: Running, end: Callable[[int], None]) -> None:

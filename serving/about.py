@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from churn.customer import FIELDS, Allowed
-from churn.figures import TrainingFigures
-from churn.model import THRESHOLD, Model
+from serving.customer import FIELDS, Allowed
+from serving.figures import TrainingFigures
+from serving.model import THRESHOLD, Model
 
 
 class FieldDescription(Struct, frozen=True):

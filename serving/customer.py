@@ -5,14 +5,14 @@ serving and the documentation read them from here.
 """
 
 import difflib
-import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import astuple
 
 # The largest whole number that all readers of JSON agree on (RFC 8259, section 6). It also
 # keeps every sum that a model forms finite.
@@ -20,6 +20,18 @@ LARGEST_NUMBER = 2**53 - 1
 
 # An answer names at most this many errors, so that its size has a bound.
 MOST_ERRORS = 1000
+
+# More characters than the name of a field or a value of a category has.
+LONGEST_NAME = 1000
+
+# An error names at most this many allowed values.
+MOST_ALLOWED = 20
+
+# Keys that a misspelling is looked for among, and how many of them are compared letter by letter.
+MOST_CANDIDATES, MOST_COMPARED = 200, 10
+
+# Keys that a record can have besides its fields: what a CRM adds, and not what fills memory.
+MOST_OTHER_KEYS = 1000
 
 # What a field allows: the values of a category, or a number in words.
 Allowed = tuple[str | int, ...] | str
@@ -93,70 +105,19 @@ FIELD_NAMES = frozenset(field.name for field in FIELDS)
 CATEGORIES = [field for field in FIELDS if field.is_category]
 NUMBERS = [field for field in FIELDS if not field.is_category]
 
-# Tables are kept of what was worked out for a combination of categories: of each half of them
-# there are some thousand combinations, of all together millions. A customer's values are taken
-# apart by position for that.
-HALF, END = len(CATEGORIES) // 2, len(CATEGORIES)
-FIRST, SECOND = slice(HALF), slice(HALF, END)
-TENURE, MONTHLYCHARGES, TOTALCHARGES = range(END, len(FIELDS))
-assert [*CATEGORIES, *NUMBERS] == [*FIELDS], "the categories come first, and then the numbers"
+# Of a customer's values as a row, the categories come first, and then the numbers.
+END = len(CATEGORIES)
+assert [*CATEGORIES, *NUMBERS] == [*FIELDS]
+
+# A customer's values in the order of `FIELDS`, which others may follow, and those of many customers by column.
+Row = tuple[Any, ...]
+Columns = list[Row]
 
 
-class Combination:
-    """The values of one half of the categories. Equal values share one object, which tables look up by its identity."""
-
-    __slots__ = ("values",)
-
-    def __init__(self, values: tuple[Any, ...]):
-        self.values = values
-
-
-class _Combinations(dict[tuple[Any, ...], Combination]):
-    """The one object for each combination of values; they cannot outgrow the product of their categories' sizes."""
-
-    def __missing__(self, values: tuple[Any, ...]) -> Combination:
-        return self.setdefault(values, Combination(values))  # which another thread may have done meanwhile
-
-
-first_halves, second_halves = _Combinations(), _Combinations()
-
-
-class Batch(Struct, gc=False):
-    """Customers by column, as the model and the metrics look at them: the categories in their combinations."""
-
-    first: list[Combination]
-    second: list[Combination]
-    tenure: list[int]
-    monthlycharges: list[float]
-    totalcharges: list[float]
-
-    @classmethod
-    def of(cls, customers: Iterable[Customer]) -> "Batch":
-        """The columns of these customers."""
-        first, second, tenure, monthlycharges, totalcharges = [], [], [], [], []
-        for values in map(astuple, customers):
-            first.append(first_halves[values[FIRST]])
-            second.append(second_halves[values[SECOND]])
-            tenure.append(values[TENURE])
-            monthlycharges.append(values[MONTHLYCHARGES])
-            totalcharges.append(values[TOTALCHARGES])
-        return cls(first, second, tenure, monthlycharges, totalcharges)
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def __iadd__(self, other: "Batch") -> "Batch":
-        self.first += other.first
-        self.second += other.second
-        self.tenure += other.tenure
-        self.monthlycharges += other.monthlycharges
-        self.totalcharges += other.totalcharges
-        return self
-
-    def customers(self) -> Iterator[Customer]:
-        """The customers, without their ids."""
-        for first, second, *numbers in zip(*astuple(self), strict=True):
-            yield Customer(*first.values, *second.values, *numbers)
+def columns_of(rows: Sequence[Row]) -> Columns:
+    """The columns of customers, one for each of `FIELDS`."""
+    columns: Columns = [*zip(*rows, strict=True)]
+    return columns[: len(FIELDS)] if rows else [() for _ in FIELDS]
 
 
 class FieldError(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -187,17 +148,12 @@ class InvalidCustomers(ValueError):
         super().__init__(f"{who} invalid: see the {counted}.")
 
 
-class TooManyCustomers(ValueError):
-    """An array has more customers than are taken at once; the message says how many are."""
-
-
-class NotJSON(ValueError):
-    """A text is not JSON."""
-
-
 def canonical(text: str) -> str:
-    """How the course's training table spells a name or a value: `One year` is `one_year`."""
-    return text.strip().lower().replace(" ", "_")
+    """How the course's training table spells a name or a value: `One year` is `one_year`.
+
+    What is too long to be one stays as it is.
+    """
+    return text.strip().lower().replace(" ", "_") if len(text) <= LONGEST_NAME else text
 
 
 def features(customer: Customer) -> dict[str, str | float]:
@@ -231,84 +187,22 @@ SEED_CUSTOMER = Customer(
     totalcharges=24 * 29.85,
 )
 
-# How the raw table spells the one key that nothing misses where it is overlooked.
-RAW_ID = b"customerID"
 
-_canonical_customers = msgspec.json.Decoder(Customer | list[Customer])
-# Numbers too large for a float become infinite here, so that the field can be named.
-_any_json = msgspec.json.Decoder(float_hook=float)
-
-
-def from_json(text: bytes, most: int) -> Customer | list[Customer]:
-    """The customer of a JSON object, or the customers of a JSON array of at most so many, in order.
-
-    Both the canonical and the raw table's spelling are understood. Raises `NotJSON` where the
-    text is not JSON, `InvalidCustomers` where it does not hold customers, and `TooManyCustomers`.
-    """
-    try:
-        if not text.isascii():
-            text.decode()  # msgspec does not look into the strings that it skips
-        if RAW_ID[-1:] in text and RAW_ID in text:  # of which the first alone is found much faster
-            return _from_any_json(text, most)
-        customers: Customer | list[Customer] = _canonical_customers.decode(text)
-    except msgspec.ValidationError:
-        return _from_any_json(text, most)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _not_json(text, error) from error
-    if isinstance(customers, list) and len(customers) > most:
-        raise _too_many(most)
-    return customers
-
-
-def _from_any_json(text: bytes, most: int) -> Customer | list[Customer]:
-    # Looked at before it is read: what is read takes up to a hundred times the memory of its text.
-    if text.count(b"{") > most and text.lstrip().startswith(b"["):
-        raise _too_many(most)
-    try:
-        decoded = _any_json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _not_json(text, error) from error
-    if not isinstance(decoded, list):
-        return from_record(decoded)
-    customers, errors = [], []
-    for index, record in enumerate(decoded):
-        try:
-            customers.append(from_record(record, index))
-        except InvalidCustomers as invalid:
-            errors += invalid.errors
-            if len(errors) > MOST_ERRORS:
-                break
-    if errors:
-        raise InvalidCustomers(errors)
-    return customers
-
-
-def _too_many(most: int) -> TooManyCustomers:
-    return TooManyCustomers(f"An array can have {most:,} customers (CHURN_MAX_CUSTOMERS); send more as a table (CSV).")
-
-
-def _not_json(text: bytes, error: Exception) -> NotJSON:
-    if isinstance(error, RecursionError):
-        return NotJSON("it is nested too deeply")
-    if not text.strip():
-        return NotJSON("it is empty")
-    if isinstance(error, UnicodeDecodeError):
-        return NotJSON(f"it is not UTF-8: {error.reason} (byte {error.start})")
-    reason = str(error).removeprefix("JSON is malformed: ")
-    if b"NaN" in text or b"Infinity" in text:
-        reason += "; JSON has no NaN and no Infinity"
-    return NotJSON(reason)
-
-
-def from_record(record: object, index: int = 0, *, numbers_as_text: bool = False) -> Customer:
+def from_record(
+    record: object, index: int = 0, *, numbers_as_text: bool = False, misspellings: bool = True
+) -> Customer:
     """The customer that a decoded JSON object, or a row of a table, stands for.
 
     `index` is the customer's place, for the errors. With `numbers_as_text`, as in a CSV, text
     is read as a number where one belongs, and blank total charges are 0, as in the course: a
-    customer without a first bill yet. Raises `InvalidCustomers` with every error.
+    customer without a first bill yet. Raises `InvalidCustomers` with every error; with
+    `misspellings` they say which key a missing field may have been meant by.
     """
     if not isinstance(record, dict):
         message = f"a customer is a JSON object with {len(FIELDS)} fields, not {_shown(record)}"
+        raise InvalidCustomers([FieldError(index=index, message=message)])
+    if len(record) > len(FIELDS) + MOST_OTHER_KEYS:
+        message = f"it has {len(record):,} keys, and can have {MOST_OTHER_KEYS:,} besides its {len(FIELDS)} fields"
         raise InvalidCustomers([FieldError(index=index, message=message)])
     # A key in canonical spelling wins over other spellings of it.
     given = {canonical(key): value for key, value in record.items()} | record
@@ -319,12 +213,15 @@ def from_record(record: object, index: int = 0, *, numbers_as_text: bool = False
     try:
         return msgspec.convert(values, Customer, strict=not numbers_as_text)
     except msgspec.ValidationError:
-        raise InvalidCustomers(list(_errors(given, values, index, strict=not numbers_as_text))) from None
+        errors = _errors(given, values, index, strict=not numbers_as_text, misspellings=misspellings)
+        raise InvalidCustomers(list(errors)) from None
 
 
 def _readable(value: object) -> object:
-    """A decoded value as the schema reads it."""
-    return canonical(value) if isinstance(value, str) else _whole(value)
+    """A decoded value as the schema reads it; a text that is too long for any field is read as nothing."""
+    if isinstance(value, str):
+        return canonical(value) if len(value) <= LONGEST_NAME else None
+    return _whole(value)
 
 
 def _whole(value: object) -> object:
@@ -332,16 +229,30 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _errors(given: dict[str, object], values: dict[str, object], index: int, strict: bool) -> Iterator[FieldError]:
+def _errors(
+    given: dict[str, object], values: dict[str, object], index: int, strict: bool, misspellings: bool
+) -> Iterator[FieldError]:
     """Every error of one customer: `given` as it came, `values` as the schema reads them."""
     for field in FIELDS:
         if field.name not in values:
-            yield _missing(field, given, index)
+            misspelt = closest(field.name, given) if misspellings else None
+            message = f'it is missing; is "{misspelt}" a misspelling of it?' if misspelt else "it is missing"
+            yield error_of(field, message, index)
         elif not _fits(values[field.name], field.type, strict):
-            yield _wrong(field, given[field.name], index)
+            is_not = "one of the allowed values" if field.is_category else field.allowed
+            yield error_of(field, f"{_shown(given[field.name])} is not {is_not}", index)
     if not _fits(values["customerid"], CustomerId, strict):
         message = f"{_shown(given['customerid'])} cannot be an id"
         yield FieldError(index=index, field="customerid", message=message, allowed="text or a whole number")
+
+
+def error_of(field: Field, message: str, index: int = 0) -> FieldError:
+    """An error of a field, with what it allows: of many values the first, and how many there are."""
+    allowed = field.allowed
+    if field.is_category and len(allowed) > MOST_ALLOWED:
+        message += f" (the first {MOST_ALLOWED} of {len(allowed):,} allowed values are named)"
+        allowed = allowed[:MOST_ALLOWED]
+    return FieldError(index=index, field=field.name, message=message, allowed=allowed)
 
 
 def _fits(value: object, type: Any, strict: bool) -> bool:
@@ -352,30 +263,13 @@ def _fits(value: object, type: Any, strict: bool) -> bool:
     return True
 
 
-def _wrong(field: Field, value: object, index: int) -> FieldError:
-    if field.is_category:
-        message = f"{_shown(value)} is not one of the allowed values"
-    else:
-        message = f"{_shown(value)} is not {field.allowed}"
-    return FieldError(index=index, field=field.name, message=message, allowed=field.allowed)
-
-
-def _missing(field: Field, given: dict[str, object], index: int) -> FieldError:
-    misspelt = closest(field.name, given)
-    message = f'it is missing; is "{misspelt}" a misspelling of it?' if misspelt else "it is missing"
-    return FieldError(index=index, field=field.name, message=message, allowed=field.allowed)
-
-
 def closest(name: str, keys: Iterable[str]) -> str | None:
     """The key that a field's name was probably meant by, if there is one."""
-    # Bounded, since comparing names takes time.
-    unknown = [key for key in keys if key not in FIELD_NAMES and len(key) <= 3 * len(name)]
-    return _closest(name, frozenset(unknown[:40]))
-
-
-@functools.lru_cache(maxsize=1024)
-def _closest(name: str, candidates: frozenset[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(name, sorted(candidates), n=1)), None)
+    unknown = [key for key in islice(keys, MOST_CANDIDATES) if key not in FIELD_NAMES and len(key) <= 3 * len(name)]
+    # Comparing takes time: only with those that have most letters in common.
+    letters = Counter(name)
+    unknown.sort(key=lambda key: (Counter[str](key) - letters).total() + (letters - Counter[str](key)).total())
+    return next(iter(difflib.get_close_matches(name, unknown[:MOST_COMPARED], n=1)), None)
 
 
 def _shown(value: object) -> str:

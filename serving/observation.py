@@ -6,13 +6,13 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
-from churn.metrics import meter
+from serving.metrics import meter
 
 # Asked by machines every few seconds; they would drown what customers' requests look like.
 UNCOUNTED = frozenset({"/ping", "/health", "/metrics"})
 
 # Where a request's WSGI environment has its id, and once it is answered its route.
-REQUEST_ID, ROUTE = "churn.request_id", "churn.route"
+REQUEST_ID, ROUTE = "serving.request_id", "serving.route"
 
 # The ids that are taken over: printable, and not so long that they fill the log.
 _usable_id = re.compile(r"[!-~]{1,128}").fullmatch
@@ -22,9 +22,9 @@ WSGI = Callable[[Environ, Any], Iterable[bytes]]
 
 
 def observed(
-    application: WSGI, environ: Environ, start_response: Any, route: Callable[[Environ], str]
+    application: WSGI, environ: Environ, start_response: Any, route: Callable[[Environ], str], model: str
 ) -> Iterable[bytes]:
-    """The application's answer to a request, with the request's id; it is counted.
+    """The application's answer to a request, with the request's id and that of the model; it is counted.
 
     `route` finds the request's route afterwards.
     """
@@ -36,7 +36,7 @@ def observed(
     def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         nonlocal answered
         answered = status
-        headers.append(("X-Request-ID", request_id))
+        headers += [("X-Request-ID", request_id), ("X-Model", model)]
         return start_response(status, headers, exc_info)
 
     answer = application(environ, start)

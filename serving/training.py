@@ -14,10 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 from sklearn.model_selection import KFold, train_test_split
 
-from churn.customer import SEED_CUSTOMER, features
-from churn.dataset import TrainingTable
-from churn.figures import AUC, Campaign, Decile, TrainingFigures
-from churn.rows import BadTable
+from serving.customer import SEED_CUSTOMER, features
+from serving.dataset import TrainingTable
+from serving.figures import AUC, Campaign, Decile, TrainingFigures
+from serving.rows import BadTable
 
 # The course's figures.
 TEST_SHARE = 0.2

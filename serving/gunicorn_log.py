@@ -7,9 +7,9 @@ from typing import Any
 
 from gunicorn import glogging
 
-from churn.logs import Line
-from churn.metrics import UNKNOWN
-from churn.observation import REQUEST_ID, ROUTE, Environ
+from serving.logs import Line
+from serving.metrics import UNKNOWN
+from serving.observation import REQUEST_ID, ROUTE, Environ
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn ships no types

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from churn.about import Served
-from churn.customer import FIELDS, SEED_CUSTOMER, Field
+from serving.about import Served
+from serving.customer import FIELDS, SEED_CUSTOMER, Field
 
 # Names and values that read better than their own words do.
 WORDS = {

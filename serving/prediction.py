@@ -4,10 +4,13 @@ from itertools import repeat
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
-from churn.customer import Batch, Customer, CustomerId, InvalidCustomers, from_json
-from churn.metrics import meter
-from churn.model import THRESHOLD, Model, Reason
+from serving.customer import Customer, CustomerId, InvalidCustomers, columns_of
+from serving.metrics import meter
+from serving.model import THRESHOLD, Model, Reason
+from serving.records import from_json
+from serving.turns import in_turns
 
 
 class Prediction(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -25,7 +28,7 @@ class Prediction(Struct, frozen=True, gc=False, omit_defaults=True):
 def answer(model: Model, text: bytes, most: int, explain: bool) -> Prediction | list[Prediction]:
     """The prediction for the customer in a JSON text, or one each for at most so many customers; they are counted.
 
-    Raises `NotJSON`, `InvalidCustomers`, `TooManyCustomers` and `NotExplainable`.
+    Raises `NotJSON`, `InvalidCustomers`, `TooMuch` and `NotExplainable`.
     """
     try:
         customers = from_json(text, most)
@@ -47,18 +50,18 @@ def predict(
     With `explain` each has its reasons; raises `NotExplainable` where the model has none.
     """
     if isinstance(customers, Customer):
-        probability = model.probability(customers)
-        reasons = model.reasons(customers) if explain else None
+        row = astuple(customers)
+        probability = model.probability(row)
+        reasons = model.reasons(row) if explain else None
         if counted:
-            meter.scored_alone(customers, probability)
+            meter.scored_alone(row, probability)
         return Prediction(probability, probability >= THRESHOLD, customers.customerid, reasons)
-    batch = Batch.of(customers)
-    probabilities = model.probabilities(batch)
-    reasons_of_each = map(model.reasons, customers) if explain else repeat(None)
-    predictions = [
-        Prediction(probability, probability >= THRESHOLD, customer.customerid, reasons)
-        for customer, probability, reasons in zip(customers, probabilities, reasons_of_each, strict=False)
-    ]
+    rows = [*map(astuple, customers)]
+    columns = columns_of(rows)
+    probabilities = model.probabilities(columns)
+    reasons_of_each = map(model.reasons, in_turns(rows)) if explain else repeat(None)
+    decisions = map(THRESHOLD.__le__, probabilities)
+    predictions = [*map(Prediction, probabilities, decisions, [each.customerid for each in customers], reasons_of_each)]
     if counted:
-        meter.scored("array", batch, probabilities)
+        meter.scored("array", columns, probabilities)
     return predictions

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from churn.about import Served
-from churn.customer import MOST_ERRORS, Customer
-from churn.examples import CSV, EXAMPLES, JSON, Example
-from churn.prediction import Prediction
-from churn.problem import MEDIA_TYPE as PROBLEM
-from churn.problem import ProblemDetails
+from serving.about import Served
+from serving.customer import MOST_ERRORS, Customer
+from serving.examples import CSV, EXAMPLES, JSON, Example
+from serving.prediction import Prediction
+from serving.problem import MEDIA_TYPE as PROBLEM
+from serving.problem import ProblemDetails
 
 TEXT = "text/plain"
 

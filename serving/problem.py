@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from churn.customer import FieldError
+from serving.customer import FieldError
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -9,36 +9,30 @@ import math
 import os
 import pickle
 from collections.abc import Sequence
-from operator import getitem
+from itertools import repeat
+from operator import getitem, mul
 from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from churn import figures, pickles
-from churn.customer import (
+from serving import figures, pickles
+from serving.customer import (
     CATEGORIES,
     END,
     FIELDS,
-    FIRST,
-    MONTHLYCHARGES,
     NUMBERS,
-    SECOND,
     SEED_CUSTOMER,
-    TENURE,
-    TOTALCHARGES,
-    Batch,
-    Combination,
-    Customer,
+    Columns,
     Field,
+    Row,
     canonical,
-    features,
-    first_halves,
-    second_halves,
+    columns_of,
 )
-from churn.figures import TrainingFigures
-from churn.pickles import BadModel, Inert
+from serving.figures import TrainingFigures
+from serving.pickles import BadModel, Inert
+from serving.turns import in_turns
 
 # A customer counts as leaving from this probability on.
 THRESHOLD = 0.5
@@ -49,6 +43,9 @@ LINEAR: dict[pickles.Global, tuple[str | None, ...]] = {
     ("sklearn.linear_model._logistic", "LogisticRegression"): (None,),
     ("sklearn.linear_model._stochastic_gradient", "SGDClassifier"): ("log_loss", "log"),
 }
+
+# Customers that scikit-learn scores at once, in which nobody else is answered.
+SCORED_AT_ONCE = 1000
 
 # How tables spell staying and leaving, in the order of a classifier's two classes.
 CLASSES = ((False, True), (0, 1), ("no", "yes"))
@@ -61,6 +58,11 @@ class About(Struct, frozen=True):
     sha256: str
     classifier: str
     figures: TrainingFigures | None
+
+    @property
+    def id(self) -> str:
+        """What every answer calls the model: the start of its SHA-256."""
+        return self.sha256[:12]
 
 
 class Reason(Struct, frozen=True, gc=False):
@@ -80,17 +82,17 @@ class Model(Protocol):
 
     about: About
 
-    def reasons(self, customer: Customer) -> list[Reason]:
+    def reasons(self, row: Row) -> list[Reason]:
         """The reasons for this customer's probability, the largest first.
 
         Their shares add up to the log-odds of the customer minus those of the average training
         customer. Raises `NotExplainable`.
         """
 
-    def probability(self, customer: Customer) -> float:
+    def probability(self, row: Row) -> float:
         """How probable it is that this customer leaves, in [0, 1]."""
 
-    def probabilities(self, batch: Batch) -> list[float]:
+    def probabilities(self, columns: Columns) -> list[float]:
         """The same for several customers, in order."""
 
 
@@ -151,7 +153,7 @@ def _from_pickle(data: bytes, name: str) -> Model:
 
 def _test(model: Model) -> None:
     """Raise `BadModel` where a model does not score the course's customer as its training did."""
-    probability = model.probability(SEED_CUSTOMER)
+    probability = model.probability(astuple(SEED_CUSTOMER))
     figures = model.about.figures
     expected = figures.seed_probability if figures else probability
     if not 0 <= probability <= 1 or abs(probability - expected) > 1e-9:
@@ -191,26 +193,14 @@ def _require_churn(classes: Sequence[Any]) -> None:
         raise BadModel(f"its classes are {list(classes)}, which are not churn: no and yes, 0 and 1, or False and True")
 
 
-class _Sums(dict[Combination, float]):
-    """For a combination of values the sum of their weights and a start, worked out when it is first asked for."""
-
-    def __init__(self, weights: list[dict[Any, float]], start: float = 0.0):
-        self._weights = weights
-        self._start = start
-
-    def __missing__(self, combination: Combination) -> float:
-        total = self[combination] = sum(map(getitem, self._weights, combination.values), self._start)
-        return total
-
-
 class LinearModel:
     """A linear model as weights: by field and value for categories, by field for numbers."""
 
     def __init__(self, intercept: float, categories: list[dict[Any, float]], numbers: list[float], about: About):
         self.about = about
+        self._intercept = intercept
         self._categories = categories
-        self._first, self._second = _Sums(categories[FIRST], intercept), _Sums(categories[SECOND])
-        self._tenure, self._monthly, self._total = numbers
+        self._numbers = numbers
         # By field, the average training customer's part of the log-odds.
         self._average: list[float] | None = None
 
@@ -232,46 +222,29 @@ class LinearModel:
             ]
         return model
 
-    def probability(self, customer: Customer) -> float:
-        values = astuple(customer)
-        return _logistic(
-            self._first[first_halves[values[FIRST]]]
-            + self._second[second_halves[values[SECOND]]]
-            + self._tenure * values[TENURE]
-            + self._monthly * values[MONTHLYCHARGES]
-            + self._total * values[TOTALCHARGES]
-        )
+    def probability(self, row: Row) -> float:
+        # Each of the two ends with its fields; what follows in the row is no field.
+        of_categories = sum(map(getitem, self._categories, row), self._intercept)
+        return _logistic(sum(map(mul, self._numbers, row[END:]), of_categories))
 
-    def probabilities(self, batch: Batch) -> list[float]:
-        # The same sum, term by term, so that a customer's probability does not depend on how it was asked for.
-        first = map(self._first.__getitem__, batch.first)
-        second = map(self._second.__getitem__, batch.second)
-        columns = zip(first, second, batch.tenure, batch.monthlycharges, batch.totalcharges, strict=True)
-        per_month, per_charge, per_total = self._tenure, self._monthly, self._total
-        all_log_odds = [
-            first_sum + second_sum + per_month * tenure + per_charge * monthly + per_total * total
-            for first_sum, second_sum, tenure, monthly, total in columns
-        ]
-        # As _logistic does, which would take a fifth of the time only to be called.
+    def probabilities(self, columns: Columns) -> list[float]:
+        # The same sums, term by term, so that a customer's probability does not depend on how it was asked for.
+        weights = [map(each.__getitem__, column) for each, column in zip(self._categories, columns, strict=False)]
+        products = [map(mul, repeat(each), column) for each, column in zip(self._numbers, columns[END:], strict=True)]
+        of_categories = map(sum, zip(*weights, strict=True), repeat(self._intercept))
+        # As _logistic does, without calling it 10,000 times.
         exp = math.exp
         return [
             1 / (1 + exp(-log_odds)) if log_odds >= 0 else (odds := exp(log_odds)) / (1 + odds)
-            for log_odds in all_log_odds
+            for log_odds in map(sum, zip(*products, strict=True), of_categories)
         ]
 
-    def reasons(self, customer: Customer) -> list[Reason]:
+    def reasons(self, row: Row) -> list[Reason]:
         if self._average is None:
             raise NotExplainable("This model file has no training averages to compare a customer with.")
-        *values, _ = astuple(customer)
-        numbers = zip((self._tenure, self._monthly, self._total), values[END:], strict=True)
-        parts = [
-            *(weights[value] for weights, value in zip(self._categories, values[:END], strict=True)),
-            *(weight * value for weight, value in numbers),
-        ]
-        reasons = [
-            Reason(field.name, value, part - average)
-            for field, value, part, average in zip(FIELDS, values, parts, self._average, strict=True)
-        ]
+        parts = [*map(getitem, self._categories, row), *map(mul, self._numbers, row[END:])]
+        columns = zip(FIELDS, row, parts, self._average, strict=False)
+        reasons = [Reason(field.name, value, part - average) for field, value, part, average in columns]
         return sorted(reasons, key=lambda reason: -abs(reason.share))
 
 
@@ -320,15 +293,17 @@ class SklearnModel:
         _require_churn(model._classifier.classes_.tolist())
         return model
 
-    def probability(self, customer: Customer) -> float:
-        return self.probabilities(Batch.of([customer]))[0]
+    def probability(self, row: Row) -> float:
+        return self.probabilities(columns_of([row]))[0]
 
-    def probabilities(self, batch: Batch) -> list[float]:
-        if not batch:
-            return []
-        matrix = self._vectorizer.transform([features(customer) for customer in batch.customers()])
-        probabilities: list[float] = self._classifier.predict_proba(matrix)[:, 1].tolist()
+    def probabilities(self, columns: Columns) -> list[float]:
+        names = [field.name for field in FIELDS]
+        records = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+        probabilities: list[float] = []
+        for start in in_turns(range(0, len(records), SCORED_AT_ONCE)):
+            matrix = self._vectorizer.transform(records[start : start + SCORED_AT_ONCE])
+            probabilities += self._classifier.predict_proba(matrix)[:, 1].tolist()
         return probabilities
 
-    def reasons(self, customer: Customer) -> list[Reason]:  # noqa: ARG002 (as the others take it)
+    def reasons(self, row: Row) -> list[Reason]:  # noqa: ARG002 (as the others take it)
         raise NotExplainable(f"Reasons are given by linear models only, and this is a {self.about.classifier}.")

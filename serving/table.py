@@ -9,10 +9,11 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from churn.customer import Batch, InvalidCustomers
-from churn.metrics import meter
-from churn.model import THRESHOLD, Model, Reason
-from churn.rows import BadTable, RowReader
+from serving.customer import InvalidCustomers, Row, columns_of
+from serving.metrics import meter
+from serving.model import THRESHOLD, Model, Reason
+from serving.rows import BadTable, RowReader
+from serving.turns import Turns
 
 # The columns that a scored table has in addition; the second line where reasons are asked for.
 ADDED = ["churn_probability", "churn", "error"]
@@ -40,7 +41,7 @@ MOST_BYTES = 4
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 # A row's cells, and the line they stood in where they are nothing but the line, cut at the delimiter.
-Row = tuple[list[str], str | None]
+Cells = tuple[list[str], str | None]
 
 
 class _Piece(list[str]):
@@ -113,17 +114,19 @@ def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterato
     read_row = RowReader(columns)
     others = [position for position in range(len(columns)) if not read_row.is_field(position)]
 
-    piece = _Piece()
+    turns, piece = Turns(), _Piece()
     writer = csv.writer(piece, delimiter=dialect.delimiter, lineterminator=dialect.line_end)
     piece.write(dialect.byte_order_mark)
     writer.writerow([*map(inert, columns), *(REASONED if explain else ADDED)])
     while some := list(islice(rows, BATCH)):
-        batch = Batch.of([])
-        errors = [_read(cells, len(columns), read_row, batch) for cells, _ in some]
-        probabilities = model.probabilities(batch)
-        meter.scored("csv", batch, probabilities)
-        answers = zip(_as_json(probabilities), _decisions(probabilities), _reasons(model, batch, explain), strict=False)
-        for (cells, line), error in zip(some, errors, strict=True):
+        customers: list[Row] = []
+        errors = [_read(cells, len(columns), read_row, customers) for cells, _ in turns.through(some)]
+        by_column = columns_of(customers)
+        probabilities = model.probabilities(by_column)
+        meter.scored("csv", by_column, probabilities)
+        reasons_of_each = ([_in_words(model.reasons(row))] for row in customers) if explain else repeat([])
+        answers = zip(_as_json(probabilities), _decisions(probabilities), reasons_of_each, strict=False)
+        for (cells, line), error in turns.through(zip(some, errors, strict=True)):
             if error:
                 filled = map(inert, _squared(cells, len(columns), dialect.delimiter))
                 writer.writerow([*filled, *[""] * (3 if explain else 2), error])
@@ -151,7 +154,7 @@ def _dialect(first_line: str) -> Dialect:
     )
 
 
-def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Row]:
+def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Cells]:
     """The rows of a table; blank lines are none. Raises `BadTable`."""
     for line in lines:
         if '"' in line:  # which may go on over several lines
@@ -163,13 +166,13 @@ def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Row]:
             yield stripped.split(delimiter), stripped
 
 
-def _read(cells: list[str], width: int, read_row: RowReader, batch: Batch) -> str:
-    """Add a row's customer to the batch, or tell what is wrong with it, in words."""
+def _read(cells: list[str], width: int, read_row: RowReader, customers: list[Row]) -> str:
+    """Add a row's customer to the others, or tell what is wrong with it, in words."""
     if len(cells) != width:
         meter.invalid("csv", (), customers=1)
         return f"the row has {len(cells)} cells, and the header {width}"
     try:
-        read_row(cells, 0, batch)
+        customers.append(read_row(cells))
         return ""
     except InvalidCustomers as invalid:
         meter.invalid("csv", invalid.errors, customers=1)
@@ -190,13 +193,6 @@ def _as_json(probabilities: list[float]) -> list[str]:
 
 def _decisions(probabilities: list[float]) -> list[str]:
     return ["true" if probability >= THRESHOLD else "false" for probability in probabilities]
-
-
-def _reasons(model: Model, batch: Batch, explain: bool) -> Iterator[list[str]]:
-    """For each customer the cells of the column `reasons`: one, or none where reasons are not asked for."""
-    if not explain:
-        return repeat([])
-    return ([_in_words(model.reasons(customer))] for customer in batch.customers())
 
 
 def _in_words(reasons: list[Reason]) -> str:

@@ -5,8 +5,8 @@ import io
 import json
 from typing import Any, NamedTuple
 
-from churn import keys
-from churn.customer import SEED_CUSTOMER, features
+from serving import keys
+from serving.customer import SEED_CUSTOMER, features
 
 JSON = "application/json"
 
@@ -53,7 +53,7 @@ def _problem(status: int, title: str, detail: str, **errors: Any) -> dict[str, A
 
 SEED = features(SEED_CUSTOMER)
 NEW = SEED | {"tenure": 1, "totalcharges": 29.85, "customerid": "xyz-123"}
-STAYS = {"churn_probability": 0.3390640309335801, "churn": False}
+STAYS = {"churn_probability": 0.33906403093358023, "churn": False}
 LEAVES = {"churn_probability": 0.6279225084409448, "churn": True, "customerid": "xyz-123"}
 WEEKLY = {
     "index": 0,
@@ -85,7 +85,7 @@ SHARES = {
 }
 REASONS = [{"field": field, "value": SEED[field], "share": share} for field, share in SHARES.items()]
 ROWS = [[*SEED.values()], [*(SEED | {"contract": "weekly"}).values()]]
-SCORED = [[*ROWS[0], 0.3390640309335801, "false", ""], [*ROWS[1], "", "", f"contract: {WEEKLY['message']}"]]
+SCORED = [[*ROWS[0], 0.33906403093358023, "false", ""], [*ROWS[1], "", "", f"contract: {WEEKLY['message']}"]]
 
 PING = [
     Example("up", "The process is up", "GET", "/ping", 200, "PONG"),
@@ -179,17 +179,17 @@ DISK_FULL = Example(
     CSV,
 )
 
-# This one needs a body of ten million bytes and one; kept here, every service would hold it in memory.
+# This one needs a body of five and a half million bytes and one; kept here, every service would hold it in memory.
 TOO_LARGE = Example(
     "too-large",
-    "A body of more than CHURN_MAX_JSON_BYTES, by default 10 MB",
+    "A body of more than SERVING_MAX_JSON_BYTES, by default 5.5 MB",
     "POST",
     "/predict",
     413,
     _problem(
         413,
         "Request Entity Too Large",
-        "A JSON body can have 10,000,000 bytes (CHURN_MAX_JSON_BYTES); send more customers as a table (CSV).",
+        "A JSON body can have 5,500,000 bytes (SERVING_MAX_JSON_BYTES); send more customers as a table (CSV).",
     ),
     content_type=JSON,
 )

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 # The classifier's attribute that holds the figures, as plain dictionaries and lists.
-ATTRIBUTE = "churn_figures_"
+ATTRIBUTE = "serving_figures_"
 
 
 class AUC(Struct, frozen=True):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from churn import logs, model
-from churn.pickles import BadModel
+from serving import logs, model
+from serving.pickles import BadModel
 
 
 class ServedModel:

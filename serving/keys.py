@@ -1,0 +1,123 @@
+"""Who may ask for predictions: the API keys, and whether a request carries one of them.
+
+Keys are bytes: HTTP headers, the environment and the file can each hold any.
+"""
+
+import hashlib
+import hmac
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serving.problem import Problem
+from serving.settings import Settings
+
+OPEN = "No API key is configured: whoever reaches this service may ask it. SERVING_API_KEYS=KEY closes it."
+NO_KEY_YET = (
+    "This service requires an API key, and none is configured. Set one: eb setenv SERVING_API_KEYS=KEY on Elastic "
+    "Beanstalk, elsewhere the environment variable SERVING_API_KEYS or a line in the file of SERVING_API_KEYS_FILE."
+)
+SEND_A_KEY = "Send your API key as the header X-API-Key, or as Authorization: Bearer."
+WRONG_KEY = "The API key is not one of this service's."
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="churn-serving"'}
+
+log = logging.getLogger(__name__)
+
+
+class KeyFile:
+    """The keys that a file holds at the moment, one a line."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        # The file's version and its keys: one tuple, so that threads see both or neither.
+        self._read: tuple[object, list[bytes]] = (None, [])
+        self._is_readable = True
+
+    def digests(self) -> list[bytes]:
+        """The keys' digests; none while the file cannot be read, which closes the service to keys taken away."""
+        known, digests = self._read
+        # Looked at before it is read: a change in between shows up with the next request.
+        version = _version(self._path)
+        if version == known and self._is_readable:
+            return digests
+        try:
+            digests = [_digest(line) for line in self._path.read_bytes().splitlines() if line.strip()]
+            self._is_readable = True
+        except OSError as error:
+            if self._is_readable:  # till now: it is said once
+                log.warning("SERVING_API_KEYS_FILE, %s, cannot be read: %s", self._path, error.strerror)
+            digests, self._is_readable = [], False
+        self._read = (version, digests)
+        return digests
+
+
+class Keys:
+    """The keys that open the service: fixed ones, and those of a file."""
+
+    def __init__(self, digests: list[bytes], file: KeyFile | None = None):
+        self._fixed = digests
+        self._file = file
+
+    def with_another(self, digest: bytes) -> "Keys":
+        """The same, and one key more."""
+        return Keys([*self._fixed, digest], self._file)
+
+    def check(self, environ: Mapping[str, Any]) -> None:
+        """Let a request with one of the keys pass, given its WSGI environment; others raise `Problem`.
+
+        The problem is a 401 for a missing or wrong key, and a 503 where there is no key to send.
+        """
+        digests = self._fixed + self._file.digests() if self._file else self._fixed
+        if not digests:
+            raise Problem(503, NO_KEY_YET)
+        given = _given(environ)
+        if given is None:
+            raise Problem(401, SEND_A_KEY, headers=CHALLENGE)
+        digest = _digest(given)
+        # Digests, and all of them: time tells neither a key's bytes nor its length nor its place.
+        if not sum(hmac.compare_digest(digest, each) for each in digests):
+            raise Problem(401, WRONG_KEY, headers=CHALLENGE)
+
+
+def configured(settings: Settings) -> Keys | None:
+    """The keys to predictions that these settings name; None where everybody may ask."""
+    digests = [_digest(key) for key in os.fsencode(settings.api_keys).split(b",") if key.strip()]
+    if digests or settings.api_keys_file or settings.require_key:
+        return Keys(digests, KeyFile(Path(settings.api_keys_file)) if settings.api_keys_file else None)
+    return None
+
+
+def of_metrics(settings: Settings) -> Keys | None:
+    """The keys to the metrics: those to predictions, and one that opens nothing else."""
+    others = configured(settings)
+    if not settings.metrics_key:
+        return others
+    digest = _digest(os.fsencode(settings.metrics_key))
+    return others.with_another(digest) if others else Keys([digest])
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key.strip()).digest()
+
+
+def _version(file: Path) -> object:
+    """What changes whenever the file does, for less than it costs to read it."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        return error.errno
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _given(environ: Mapping[str, Any]) -> bytes | None:
+    """The key that a request carries."""
+    key = environ.get("HTTP_X_API_KEY")
+    if not key:
+        # Not Werkzeug's request.authorization: it takes a key with = inside for a list of parameters.
+        scheme, _, key = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+    # WSGI hands over a header's bytes as Latin-1 text.
+    return str(key).encode("latin-1").strip() or None

@@ -1,0 +1,265 @@
+"""One client's trouble is not the others': slow ones, stuck ones, too many, and nonsense on the wire."""
+
+import concurrent.futures
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+from conftest import GUNICORN, Running, Service, running, wait_until
+from test_metrics import Counts
+
+ONE_WORKER = [*GUNICORN, "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Running]:
+    with running(ONE_WORKER) as service:
+        yield service
+
+
+@pytest.fixture
+def predict(customer) -> bytes:
+    """A whole request for a prediction, on a connection that is kept."""
+    body = json.dumps(customer).encode()
+    return head("application/json", len(body)) + body
+
+
+def head(content_type: str, length: int | None) -> bytes:
+    """The head of a POST; its body has a length, or comes in chunks."""
+    framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    return f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n{framing}\r\n\r\n".encode()
+
+
+@contextlib.contextmanager
+def connections(service: Service, number: int) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=60))
+            for _ in range(number)
+        ]
+
+
+def answers(connection: socket.socket, number: int) -> list[tuple[int, bytes]]:
+    """So many answers that come on a connection: status and body."""
+    found = []
+    with connection.makefile("rb") as stream:
+        for _ in range(number):
+            status = int(stream.readline().split()[1])
+            length = 0
+            while line := stream.readline().strip():
+                name, _, value = line.partition(b":")
+                length = int(value) if name.lower() == b"content-length" else length
+            found.append((status, stream.read(length)))
+    return found
+
+
+def is_ended(connection: socket.socket) -> bool:
+    """Whether the service ends a connection; waits for that, and for what it says before."""
+    try:
+        while connection.recv(65536):
+            pass
+        return True
+    except ConnectionResetError:
+        return True
+
+
+def test_stuck_clients_hold_up_nobody(service, predict, customer):
+    halfway = len(predict) - 100
+    with connections(service, 250) as stuck:
+        for number, connection in enumerate(stuck):
+            # A head that does not end, a body that does not end, a table that does not end, and nothing at all.
+            connection.sendall([predict[:60], predict[:halfway], head("text/csv", 90_000), b""][number % 4])
+        for _ in range(20):
+            assert service.predict(customer).status == 200
+            assert service.get("/health").status == 200
+        # Those that go on after all are answered too.
+        for number, connection in enumerate(stuck):
+            if number % 4 < 2:
+                connection.sendall(predict[[60, halfway][number % 4] :])
+                assert answers(connection, 1)[0][0] == 200
+
+
+def test_stalled_connections_free_themselves_with_a_408_where_a_body_stopped(customer, predict):
+    starts = [
+        b"",
+        predict[:60],
+        predict[:-10],
+        head("text/csv", 90_000) + b"gender,",
+        head("application/json", None) + b"100\r\n{",
+    ]
+    asks_for_much = predict.replace(b"/predict", b"/docs/swagger-ui-bundle.js", 1).replace(b"POST", b"GET")
+    with running(ONE_WORKER) as service:
+        service.close()
+        with connections(service, 1500) as stalled, connections(service, 1) as [patient]:
+            for number, connection in enumerate(stalled):
+                with contextlib.suppress(OSError):
+                    # The last kind asks for megabytes and reads none of them.
+                    connection.sendall([*starts, asks_for_much * 20][number % 6])
+            # More than a worker holds at once: this one waits until the first of them have gone.
+            patient.sendall(predict)
+            assert answers(patient, 1)[0][0] == 200
+            assert [answers(connection, 1)[0][0] for connection in stalled[2:5]] == [408] * 3
+            assert all(is_ended(connection) for connection in stalled[:5])
+            # And those of which half a body has come are counted.
+            wait_until(lambda: Counts(service).of("serving_requests_total", route="/predict", status="408") >= 400)
+        assert "Traceback" not in service.log()
+        assert "Socket error" not in service.log()
+
+
+@pytest.mark.parametrize("length", [900_000_000, None], ids=["length", "chunks"])
+def test_too_many_large_bodies_at_once_are_refused_and_others_answered(service, customer, published_csv, length):
+    table = published_csv.read_bytes()
+    started = head("text/csv", length) + (b"" if length else b"%x\r\n" % (len(table) * 2)) + table
+    with contextlib.ExitStack() as uploads:
+
+        def one_more_is_too_many() -> bool:
+            [upload] = uploads.enter_context(connections(service, 1))
+            upload.sendall(started)
+            return service.predict(table, "text/csv").status == 503
+
+        assert not one_more_is_too_many()
+        wait_until(one_more_is_too_many)
+        refused = service.predict(table, "text/csv")
+        assert (refused.json["status"], refused.headers["retry-after"]) == (503, "1")
+        assert "8 large bodies" in refused.json["detail"]
+        body = json.dumps([customer] * 200).encode()
+        assert 90_000 < len(body) <= 100_000
+        assert service.predict(body).status == 200
+    # Those that broke off make room again.
+    wait_until(lambda: service.predict(table, "text/csv").status == 200)
+
+
+def test_others_are_answered_while_a_long_table_is_scored(service, published_csv):
+    columns, _, rows = published_csv.read_bytes().partition(b"\n")
+    bad = rows.replace(b"Month-to-month", b"weekly")
+    for table in (rows * 8, bad * 2):
+        body = columns + b"\n" + table
+        with connections(service, 1) as [slow], concurrent.futures.ThreadPoolExecutor() as pool:
+            scored = pool.submit(
+                lambda slow=slow, body=body: (slow.sendall(head("text/csv", len(body)) + body), answers(slow, 1))
+            )
+            answered = 0
+            while not scored.done():
+                answered += service.get("/ping").status == 200
+            assert scored.result()[1][0][0] == 200
+            assert answered > 20
+
+
+def test_requests_in_one_piece_are_answered_one_by_one(service, predict):
+    with connections(service, 1) as [connection]:
+        connection.sendall(predict * 3 + predict[:100])
+        found = answers(connection, 3)
+        connection.sendall(predict[100:])
+        assert [*found, *answers(connection, 1)] == [found[0]] * 4
+
+
+def test_a_request_may_come_byte_by_byte(service, predict):
+    with connections(service, 1) as [connection]:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in predict:
+            connection.send(bytes([byte]))
+        assert answers(connection, 1)[0][0] == 200
+
+
+def test_a_client_that_asks_whether_to_go_on_is_told_so(service, customer):
+    body = json.dumps(customer).encode()
+    with connections(service, 1) as [connection]:
+        asking = head("application/json", len(body)).replace(b"Host: x", b"Host: x\r\nExpect: 100-continue")
+        connection.sendall(asking)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 Continue")
+        connection.sendall(body)
+        wait_until(lambda: b"churn_probability" in connection.recv(1000))
+
+
+def test_a_body_may_come_in_chunks(service, customer):
+    body = json.dumps(customer).encode()
+    chunks = [f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in (body[:100], body[100:])]
+    with connections(service, 1) as [connection]:
+        for piece in (head("application/json", None), *chunks, b"0\r\n\r\n"):
+            connection.sendall(piece)
+        assert answers(connection, 1)[0][0] == 200
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/csv", "text/plain"])
+@pytest.mark.parametrize("chunks", [b"7\r\ngender,\r\n7ked\r\n\r\n", b"2\r\n{}GET /ping HTTP/1.1\r\n\r\n"])
+def test_chunks_that_are_none_are_the_clients_fault_and_end_the_connection(service, content_type, chunks):
+    with connections(service, 1) as [connection]:
+        after = b"0\r\n\r\nGET /ping HTTP/1.1\r\n\r\n0\r\n\r\n"
+        connection.sendall(head(content_type, None) + chunks + after)
+        status, body = answers(connection, 1)[0]
+        assert (status, json.loads(body)["status"]) in [(400, 400), (415, 415)]
+        assert is_ended(connection)
+    assert "Traceback" not in service.log()
+
+
+def test_a_refused_body_is_read_to_its_end_and_the_connection_goes_on(service, predict):
+    with connections(service, 1) as [connection]:
+        for content_type in "text/plain", "application/json":
+            connection.sendall(head(content_type, 9_000_000) + b" " * 9_000_000 + predict)
+            refused, scored = answers(connection, 2)
+            assert (refused[0], scored[0]) == ({"text/plain": 415}.get(content_type, 413), 200)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
+        (b"GET /ping HTTP/9.9\r\n\r\n", 400),
+        (b"GET /ping HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\n\r\n", 400),
+        (b"GET /ping HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431),
+        (b"GET /ping HTTP/1.1\r\na: " + b"b" * 9000 + b"\r\n\r\n", 431),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}", 400),
+        (b"POST /predict HTTP/1.1\r\nTransfer-Encoding: nonsense\r\n\r\n0\r\n\r\n", 400),
+    ],
+    ids=lambda value: value[:24] if isinstance(value, bytes) else None,
+)
+def test_what_is_not_http_is_refused_by_gunicorn_and_ends_nothing_else(service, request_, status):
+    with connections(service, 1) as [connection]:
+        connection.sendall(request_)
+        [(found, _)] = answers(connection, 1)
+        assert is_ended(connection)
+    assert found == status
+    assert service.get("/ping").body == b"PONG"
+    assert "Traceback" not in service.log()
+
+
+def test_a_stop_lets_what_has_arrived_finish_and_waits_for_no_idle_client(published_csv, predict):
+    body = published_csv.read_bytes()
+    with running(ONE_WORKER) as service, connections(service, 4) as [asking, stuck, idle, kept]:
+        kept.sendall(predict)
+        assert answers(kept, 1)[0][0] == 200
+        stuck.sendall(predict[:100])
+        asking.sendall(head("text/csv", len(body)) + body[:100_000])
+        wait_until(lambda: service.get("/ping").body == b"PONG")
+        service.close()
+        service.process.terminate()
+        wait_until(lambda: "Handling signal: term" in service.log())
+        kept.sendall(predict)
+        assert answers(kept, 1)[0][0] == 200
+        asking.sendall(body[100_000:])
+        [(status, scored)] = answers(asking, 1)
+        assert (status, scored.count(b"\n")) == (200, 7044)
+        assert [is_ended(connection) for connection in (asking, stuck, idle, kept)] == [True] * 4
+        assert service.process.wait(timeout=20) == 0
+    assert "Worker graceful timeout" not in service.log()
+
+
+def test_a_client_that_does_not_read_holds_up_nobody_and_gets_all_its_answers(service, customer):
+    long = b'{"reasons": "' + b"x" * 3000 + b'"}'
+    request = head("application/json", len(long)) + long
+    with connections(service, 1) as [lazy]:
+        lazy.setblocking(False)
+        asked = 0
+        with contextlib.suppress(BlockingIOError):
+            while asked < 5000:
+                asked += lazy.send(request) == len(request)
+        for _ in range(20):
+            assert service.predict(customer).status == 200
+        lazy.settimeout(30)
+        assert {status for status, _ in answers(lazy, asked)} == {422}
