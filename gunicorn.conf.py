@@ -97,23 +97,10 @@ def on_reload(server):
 
 
 def on_starting(server):
-    make_room_for_metrics(server)
     refuse_taken_addresses(server)
-
-
-def make_room_for_metrics(server):
-    """Empty the folder of the metrics, and say in one line where nothing can be written there."""
-    from serving import metrics  # noqa: PLC0415 (this folder is not on Python's path before the application is loaded)
-
-    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-    try:
-        if "GUNICORN_PID" not in os.environ:  # or it is shared with the gunicorn that this one is about to replace
-            for file in folder.glob("*.json"):
-                file.unlink()
-        metrics.write(metrics.zeros(), folder / f"{server.pid}-0.json")
-    except OSError as error:
-        no_room = f"There is no room for the metrics in {folder}: {error.strerror}"
-        sys.exit(f"{no_room}; make some, or name another folder in PROMETHEUS_MULTIPROC_DIR.")
+    if "GUNICORN_PID" not in os.environ:  # or it is shared with the gunicorn that this one is about to replace
+        for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.json"):
+            file.unlink(missing_ok=True)
 
 
 def when_ready(server):  # noqa: ARG001 (gunicorn's signature)
@@ -135,7 +122,7 @@ def pre_fork(server, worker):
 
 def post_fork(server, worker):
     """Open a worker's place in the metrics."""
-    from serving import metrics  # noqa: PLC0415 (as above)
+    from serving import metrics  # noqa: PLC0415 (this folder is not on Python's path before the application is loaded)
 
     metrics.meter.join(f"{server.pid}-{worker.place}")
 

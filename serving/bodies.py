@@ -24,6 +24,8 @@ MOST_DISCARDED = 100_000_000
 # Where gunicorn.conf.py is told to end the connection after the answer.
 IS_BROKEN = "serving.body_is_broken"
 
+STOPPED = "The rest of the request did not arrive in time."
+
 _large = BoundedSemaphore(MOST_LARGE)
 
 
@@ -105,7 +107,7 @@ def received(environ: Environ, size: int) -> bytes:
         return found
     except TimeoutError as error:
         environ[IS_BROKEN] = True
-        raise Problem(408, "The rest of the request did not arrive in time.") from error
+        raise Problem(408, STOPPED) from error
     except OSError as error:
         raise broken_off(environ) from error
     except Exception as error:  # each server has exceptions of its own

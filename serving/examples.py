@@ -3,14 +3,14 @@
 import csv
 import io
 import json
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from serving import keys
+from serving.bodies import STOPPED
 from serving.customer import SEED_CUSTOMER, features
 
 JSON = "application/json"
-
-
 CSV = "text/csv"
 
 
@@ -32,8 +32,12 @@ def _predict(name: str, summary: str, customers: Any, status: int, answer: Any, 
     return Example(name, summary, "POST", "/predict" + query, status, answer, body, JSON)
 
 
-def _table(name: str, summary: str, rows: list[list[Any]], status: int, answer: Any) -> Example:
-    return Example(name, summary, "POST", "/predict", status, answer, _csv(rows).encode(), CSV)
+def _refused(name: str, summary: str, customers: Any, status: int, detail: str, **more: Any) -> Example:
+    return _predict(name, summary, customers, status, _problem(status, detail, **more))
+
+
+def _problem(status: int, detail: str, **more: Any) -> dict[str, Any]:
+    return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
 
 
 def _csv(rows: list[list[Any]]) -> str:
@@ -42,13 +46,9 @@ def _csv(rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def _another_method(path: str, method: str, taken: str) -> Example:
-    answer = _problem(405, "Method Not Allowed", f"{path} takes {taken}, not {method}.")
+def _another_method(path: str, method: str = "DELETE", taken: str = "GET and HEAD and OPTIONS") -> Example:
+    answer = _problem(405, f"{path} takes {taken}, not {method}.")
     return Example("another-method", f"{method} {path}", method, path, 405, answer)
-
-
-def _problem(status: int, title: str, detail: str, **errors: Any) -> dict[str, Any]:
-    return {"type": "about:blank", "title": title, "status": status, "detail": detail, **errors}
 
 
 SEED = features(SEED_CUSTOMER)
@@ -87,123 +87,48 @@ REASONS = [{"field": field, "value": SEED[field], "share": share} for field, sha
 ROWS = [[*SEED.values()], [*(SEED | {"contract": "weekly"}).values()]]
 SCORED = [[*ROWS[0], 0.33906403093358023, "false", ""], [*ROWS[1], "", "", f"contract: {WEEKLY['message']}"]]
 
-PING = [
+TABLE = Example(
+    "table", "A table with a bad row", "POST", "/predict", 200,
+    _csv([[*SEED, "churn_probability", "churn", "error"], *SCORED]), _csv([[*SEED], *ROWS]).encode(), CSV,
+)  # fmt: skip
+
+BREAKS_OFF = "The body is not JSON: Input data was truncated."
+PERHAPS = "explain is 'perhaps'; it can be true or false."
+OTHER_TYPE = "Send the header Content-Type: application/json, or text/csv for a table (it is application/xml)."
+
+ALWAYS = [
     Example("up", "The process is up", "GET", "/ping", 200, "PONG"),
-    _another_method("/ping", "DELETE", "GET and HEAD and OPTIONS"),
-]
-
-HEALTH = [
     Example("scores", "The model scores", "GET", "/health", 200, {"status": "ok"}),
-    _another_method("/health", "DELETE", "GET and HEAD and OPTIONS"),
-]
-
-# This one needs a model that fails.
-UNHEALTHY = Example(
-    "does-not-score",
-    "The model does not score",
-    "GET",
-    "/health",
-    503,
-    _problem(503, "Service Unavailable", "The model does not score; the service's log says why."),
-)
-
-PREDICT = [
+    Example("model", "The model that answers", "GET", "/model", 200),
+    Example("counts", "The counts of all processes", "GET", "/metrics", 200),
+    Example("description", "This description", "GET", "/openapi.json", 200),
+    *map(_another_method, ("/ping", "/health", "/model", "/metrics", "/openapi.json")),
+    _another_method("/predict", "GET", "OPTIONS and POST"),
     _predict("one", "One customer", SEED, 200, STAYS),
     _predict("several", "Several customers", [SEED, NEW], 200, [STAYS, LEAVES]),
     _predict("explained", "With ?explain=true", SEED, 200, STAYS | {"reasons": REASONS}, "?explain=true"),
-    _table(
-        "table",
-        "A table with a bad row",
-        [[*SEED], *ROWS],
-        200,
-        _csv([[*SEED, "churn_probability", "churn", "error"], *SCORED]),
+    TABLE,
+    _refused("not-json", "JSON that breaks off", b'{"tenure": 24', 400, BREAKS_OFF),
+    _predict("perhaps", "?explain=perhaps", SEED, 400, _problem(400, PERHAPS), "?explain=perhaps"),
+    _refused("another-type", "XML", b"<customer/>", 415, OTHER_TYPE)._replace(content_type="application/xml"),
+    _refused(
+        "invalid", "A contract that does not exist", SEED | {"contract": "weekly"}, 422,
+        "One customer is invalid: see the error.", errors=[WEEKLY],
     ),
-    _predict(
-        "not-json",
-        "JSON that breaks off",
-        b'{"tenure": 24',
-        400,
-        _problem(400, "Bad Request", "The body is not JSON: Input data was truncated."),
-    ),
-    _predict(
-        "neither-true-nor-false",
-        "?explain=perhaps",
-        SEED,
-        400,
-        _problem(400, "Bad Request", "explain is 'perhaps'; it can be true or false."),
-        "?explain=perhaps",
-    ),
-    _another_method("/predict", "GET", "OPTIONS and POST"),
-    Example(
-        "another-type",
-        "XML",
-        "POST",
-        "/predict",
-        415,
-        _problem(
-            415,
-            "Unsupported Media Type",
-            "Send the header Content-Type: application/json, or text/csv for a table (it is application/xml).",
-        ),
-        b"<customer/>",
-        "application/xml",
-    ),
-    _predict(
-        "invalid",
-        "A contract that does not exist",
-        SEED | {"contract": "weekly"},
-        422,
-        _problem(422, "Unprocessable Entity", "One customer is invalid: see the error.", errors=[WEEKLY]),
-    ),
-]
+]  # fmt: skip
 
-# These need a service with API keys, and one that requires a key and has none.
-NO_KEY = _predict("no-key", "A service with API keys", SEED, 401, _problem(401, "Unauthorized", keys.SEND_A_KEY))
-CLOSED = _predict(
-    "closed",
-    "A service that requires a key and has none",
-    SEED,
-    503,
-    _problem(503, "Service Unavailable", keys.NO_KEY_YET),
+# These need a service with API keys, one that requires a key and has none, a model that fails, a full disk, a body that
+# stops halfway, and one of five and a half million bytes and one (which every service would hold in memory).
+NO_KEY = _refused("no-key", "A service with API keys", SEED, 401, keys.SEND_A_KEY)
+CLOSED = _refused("closed", "A service that requires a key and has none", SEED, 503, keys.NO_KEY_YET)
+NO_METRICS, CLOSED_METRICS = (each._replace(method="GET", path="/metrics", body=b"") for each in (NO_KEY, CLOSED))
+FAILS = "The model does not score; the service's log says why."
+UNHEALTHY = Example("does-not-score", "The model does not score", "GET", "/health", 503, _problem(503, FAILS))
+NO_DISK = "The service has no disk left to keep the scored table on."
+DISK_FULL = TABLE._replace(
+    name="disk-full", summary="A table that the disk has no place for", status=507, answer=_problem(507, NO_DISK)
 )
-
-# This one needs a disk that is full.
-DISK_FULL = Example(
-    "disk-full",
-    "A table that the disk has no place for",
-    "POST",
-    "/predict",
-    507,
-    _problem(507, "Insufficient Storage", "The service has no disk left to keep the scored table on."),
-    _csv([[*SEED], *ROWS]).encode(),
-    CSV,
-)
-
-# This one needs a body of five and a half million bytes and one; kept here, every service would hold it in memory.
-TOO_LARGE = Example(
-    "too-large",
-    "A body of more than SERVING_MAX_JSON_BYTES, by default 5.5 MB",
-    "POST",
-    "/predict",
-    413,
-    _problem(
-        413,
-        "Request Entity Too Large",
-        "A JSON body can have 5,500,000 bytes (SERVING_MAX_JSON_BYTES); send more customers as a table (CSV).",
-    ),
-    content_type=JSON,
-)
-
-MODEL = [
-    Example("model", "The model that answers", "GET", "/model", 200),
-    _another_method("/model", "DELETE", "GET and HEAD and OPTIONS"),
-]
-
-DESCRIPTION = [
-    Example("counts", "The counts of all processes", "GET", "/metrics", 200),
-    _another_method("/metrics", "DELETE", "GET and HEAD and OPTIONS"),
-    Example("description", "This description", "GET", "/openapi.json", 200),
-    _another_method("/openapi.json", "DELETE", "GET and HEAD and OPTIONS"),
-]
-
-EXAMPLES = [*PING, *HEALTH, UNHEALTHY, *PREDICT, NO_KEY, CLOSED, TOO_LARGE, DISK_FULL, *MODEL, *DESCRIPTION]
+STALLED = _refused("stalled", "A body that stops for 30 seconds", b"", 408, STOPPED)
+TOO_MANY_BYTES = "A JSON body can have 5,500,000 bytes (SERVING_MAX_JSON_BYTES); send more customers as a table (CSV)."
+TOO_LARGE = _refused("too-large", "A JSON body of more than SERVING_MAX_JSON_BYTES", b"", 413, TOO_MANY_BYTES)
+NOT_ALWAYS = [NO_KEY, CLOSED, NO_METRICS, CLOSED_METRICS, UNHEALTHY, DISK_FULL, STALLED, TOO_LARGE]

@@ -1,10 +1,10 @@
 """GET /metrics: the counts of all processes, and the model of this one, as Prometheus reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from serving.metrics import METRICS, SUM, Counts
@@ -13,9 +13,10 @@ from serving.model import About
 MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
 
-class _Counted(Collector):
-    def __init__(self, counts: Counts):
+class _Collected(Collector):
+    def __init__(self, counts: Counts, about: About):
         self._counts = counts
+        self._about = about
 
     def collect(self) -> Iterator[Metric]:
         for name, metric in METRICS.items():
@@ -32,39 +33,32 @@ class _Counted(Collector):
                 for labels, count in counts.items():
                     counter.add_metric(labels, count)
                 yield counter
+        about, figures = self._about, self._about.figures
+        model = {"file": about.file, "sha256": about.sha256, "classifier": about.classifier}
+        yield _gauge("serving_model_info", "The model that answers.", [(model, 1)])
+        if figures:
+            auc = ({"sha256": about.sha256}, figures.auc.test)
+            yield _gauge("serving_model_test_auc", "Its AUC on the test part.", [auc])
+            averages = ((_field_and_value(feature), mean) for feature, mean in figures.averages.items())
+            documentation = "Training customers: a number's mean, or a value's share."
+            yield _gauge("serving_training_average", documentation, averages)
 
 
-class _Model(Collector):
-    def __init__(self, about: About):
-        self._about = about
+def _gauge(name: str, documentation: str, samples: Iterable[tuple[dict[str, str], float]]) -> Metric:
+    gauge = Metric(name, documentation, "gauge")
+    for labels, value in samples:
+        gauge.add_sample(name, labels, value)
+    return gauge
 
-    def collect(self) -> Iterator[Metric]:
-        about = self._about
-        info = GaugeMetricFamily(
-            "serving_model_info", "The model that answers.", labels=["file", "sha256", "classifier"]
-        )
-        info.add_metric([about.file, about.sha256, about.classifier], 1)
-        yield info
-        if about.figures is None:
-            return
-        auc = GaugeMetricFamily("serving_model_test_auc", "Its AUC on the test part.", labels=["sha256"])
-        auc.add_metric([about.sha256], about.figures.auc.test)
-        yield auc
-        average = GaugeMetricFamily(
-            "serving_training_average",
-            "Training customers: a number's mean, or a value's share.",
-            labels=["field", "value"],
-        )
-        for feature, mean in about.figures.averages.items():
-            name, _, value = feature.partition("=")
-            # The one category that is a number for the model; its mean is the share of 1.
-            average.add_metric([name, "1" if name == "seniorcitizen" else value], mean)
-        yield average
+
+def _field_and_value(feature: str) -> dict[str, str]:
+    name, _, value = feature.partition("=")
+    # The one category that is a number for the model; its mean is the share of 1.
+    return {"field": name, "value": "1" if name == "seniorcitizen" else value}
 
 
 def page(counts: Counts, about: About) -> bytes:
     """What Prometheus reads."""
     registry = CollectorRegistry()
-    registry.register(_Counted(counts))
-    registry.register(_Model(about))
+    registry.register(_Collected(counts, about))
     return prometheus_client.generate_latest(registry)

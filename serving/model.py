@@ -18,18 +18,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from serving import figures, pickles
-from serving.customer import (
-    CATEGORIES,
-    END,
-    FIELDS,
-    NUMBERS,
-    SEED_CUSTOMER,
-    Columns,
-    Field,
-    Row,
-    canonical,
-    columns_of,
-)
+from serving.customer import CATEGORIES, END, FIELDS, NUMBERS, SEED_CUSTOMER, Columns, Field, Row, canonical, columns_of
 from serving.figures import TrainingFigures
 from serving.pickles import BadModel, Inert
 from serving.turns import in_turns

@@ -9,7 +9,7 @@ import msgspec
 
 from serving.about import Served
 from serving.customer import MOST_ERRORS, Customer
-from serving.examples import CSV, EXAMPLES, JSON, Example
+from serving.examples import ALWAYS, CSV, JSON, NOT_ALWAYS, Example
 from serving.prediction import Prediction
 from serving.problem import MEDIA_TYPE as PROBLEM
 from serving.problem import ProblemDetails
@@ -22,8 +22,8 @@ Which customers of a telecom company are about to leave?
 Every error is a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457): `status` and `title` tell its kind,
 `detail` says in words what happened, and `errors` names what is wrong with which customer.
 
-What does not get as far as a path is answered in the same way: 408 where a request does not arrive in time, 400, 414
-and 431 where its first lines are too long or no HTTP, and 503 with `Retry-After` where too many came at once."""
+Every answer has `X-Model`, the start of the SHA-256 of the model file that gave it. What is no HTTP, or has too long a
+head, is refused by the server itself, with a short page."""
 
 PREDICT = f"""\
 A JSON object is one customer and gets one answer; an array gets an array of answers, in order. If one customer of an
@@ -48,6 +48,9 @@ SECURITY = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
 }
+
+KEYS: list[dict[str, Any]] = [{}, {"key": []}, {"bearer": []}]
+WITHOUT_KEY, NONE_YET = "An API key is missing or wrong.", "An API key is required, and none is configured."
 
 # An operation's answers by status: what they mean, and their schema by media type.
 Answers = dict[int, tuple[str, dict[str, Any]]]
@@ -76,7 +79,8 @@ def document() -> dict[str, Any]:
                     {JSON: predictions, CSV: table},
                 ),
                 400: ("The body is not JSON, or the table not CSV, or `explain` has another value.", refused),
-                401: ("An API key is missing or wrong.", refused),
+                401: (WITHOUT_KEY, refused),
+                408: ("The body stopped for 30 seconds.", refused),
                 413: ("The body is larger than this service takes, or has more customers.", refused),
                 415: ("The header `Content-Type` is neither `application/json` nor `text/csv`.", refused),
                 422: (
@@ -84,23 +88,20 @@ def document() -> dict[str, Any]:
                     "Or the model has no reasons to give.",
                     refused,
                 ),
-                503: ("An API key is required, and none is configured.", refused),
+                503: (f"{NONE_YET} Or, with `Retry-After`, too many large bodies are being received.", refused),
                 507: ("The disk is full.", refused),
                 **another_method,
             },
             description=PREDICT,
             parameters=[EXPLAIN],
-            security=[{}, {"key": []}, {"bearer": []}],
+            security=KEYS,
             body={JSON: customers, CSV: table},
         ),
         "/model": _operation(
             "get",
             "model",
             "The model that answers, and how good it was on customers that it had not seen",
-            {
-                200: ("The model; `training` is null where another script wrote it.", {JSON: model}),
-                **another_method,
-            },
+            {200: ("The model; `training` is null where another script wrote it.", {JSON: model}), **another_method},
         ),
         "/health": _operation(
             "get",
@@ -113,16 +114,19 @@ def document() -> dict[str, Any]:
             },
         ),
         "/ping": _operation(
-            "get",
-            "ping",
-            "Whether the process is up",
-            {200: ("It is.", {TEXT: {"const": "PONG"}}), **another_method},
+            "get", "ping", "Whether the process is up", {200: ("It is.", {TEXT: {"const": "PONG"}}), **another_method}
         ),
         "/metrics": _operation(
             "get",
             "metrics",
             "What Prometheus reads: requests, customers, and what was asked about them",
-            {200: ("The counts of all processes.", {TEXT: {"type": "string"}}), **another_method},
+            {
+                200: ("The counts of all processes.", {TEXT: {"type": "string"}}),
+                401: (WITHOUT_KEY, refused),
+                503: (NONE_YET, refused),
+                **another_method,
+            },
+            security=KEYS,
         ),
         "/openapi.json": _operation(
             "get",
@@ -131,7 +135,7 @@ def document() -> dict[str, Any]:
             {200: ("An OpenAPI document.", {JSON: {"type": "object"}}), **another_method},
         ),
     }
-    for example in EXAMPLES:
+    for example in [*ALWAYS, *NOT_ALWAYS]:
         _show(example, paths)
     return {
         "openapi": "3.1.0",

@@ -31,12 +31,7 @@ class Problem(Exception):
     """An answer other than success; its message is the problem's `detail`; `headers` go with it."""
 
     def __init__(
-        self,
-        status: int,
-        detail: str,
-        errors: Sequence[FieldError] = (),
-        *,
-        headers: Mapping[str, str] | None = None,
+        self, status: int, detail: str, errors: Sequence[FieldError] = (), *, headers: Mapping[str, str] | None = None
     ):
         self.status = status
         self.detail = detail

@@ -4,15 +4,7 @@ import codecs
 
 import msgspec
 
-from serving.customer import (
-    FIELDS,
-    MOST_ERRORS,
-    MOST_OTHER_KEYS,
-    Customer,
-    FieldError,
-    InvalidCustomers,
-    from_record,
-)
+from serving.customer import FIELDS, MOST_ERRORS, MOST_OTHER_KEYS, Customer, FieldError, InvalidCustomers, from_record
 from serving.turns import in_turns
 
 # How the raw table spells the one key that nothing misses where it is overlooked.

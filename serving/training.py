@@ -114,11 +114,7 @@ def evaluate(
         thresholds=[campaign(threshold, probabilities, test.churn) for threshold in THRESHOLDS],
         averages=dict(zip(training.vectorizer.feature_names_, averages, strict=True)),
         seed_probability=float(model.predict_proba(seed)[0, 1]),
-        versions={
-            "python": platform.python_version(),
-            "scikit-learn": sklearn.__version__,
-            "numpy": np.__version__,
-        },
+        versions={"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__},
         table_sha256=fingerprint(table),
     )
 

@@ -13,7 +13,17 @@ from openapi_spec_validator import validate
 import predict
 from serving import model, openapi, table
 from serving.customer import FIELDS
-from serving.examples import CLOSED, DISK_FULL, EXAMPLES, NO_KEY, TOO_LARGE, UNHEALTHY
+from serving.examples import (
+    ALWAYS,
+    CLOSED,
+    CLOSED_METRICS,
+    DISK_FULL,
+    NO_KEY,
+    NO_METRICS,
+    NOT_ALWAYS,
+    TOO_LARGE,
+    UNHEALTHY,
+)
 from serving.settings import Settings
 
 # Pages are for people, and their files belong to them.
@@ -67,15 +77,11 @@ def test_every_described_status_has_an_example():
     described = {
         (path, int(status)) for path, item in paths.items() for each in item.values() for status in each["responses"]
     }
-    shown = {(example.path.partition("?")[0], example.status) for example in EXAMPLES}
+    shown = {(example.path.partition("?")[0], example.status) for example in [*ALWAYS, *NOT_ALWAYS]}
     assert described == shown
 
 
-@pytest.mark.parametrize(
-    "example",
-    [example for example in EXAMPLES if example not in (UNHEALTHY, NO_KEY, CLOSED, TOO_LARGE, DISK_FULL)],
-    ids=lambda example: f"{example.path[1:]}-{example.name}",
-)
+@pytest.mark.parametrize("example", ALWAYS, ids=lambda example: f"{example.path[1:]}-{example.name}")
 def test_an_example_gets_the_answer_that_is_shown(service: Service, example):
     headers = {"Content-Type": example.content_type} if example.content_type else {}
     answer = service.request(example.method, example.path, example.body, headers)
@@ -99,12 +105,15 @@ def test_the_example_of_a_model_that_does_not_score(monkeypatch):
 
 @pytest.mark.parametrize(
     ("example", "settings"),
-    [(NO_KEY, Settings(api_keys="4d0fa1")), (CLOSED, Settings(require_key=True))],
-    ids=["no-key", "closed"],
+    [
+        *((example, Settings(api_keys="4d0fa1")) for example in (NO_KEY, NO_METRICS)),
+        *((example, Settings(require_key=True)) for example in (CLOSED, CLOSED_METRICS)),
+    ],
+    ids=["no-key", "no-key-metrics", "closed", "closed-metrics"],
 )
 def test_the_examples_of_a_service_with_keys(example, settings):
     client = predict.create_app(settings).test_client()
-    answer = client.post(example.path, data=example.body, content_type=example.content_type)
+    answer = client.open(example.path, method=example.method, data=example.body, content_type=example.content_type)
     assert (answer.status_code, without_id(answer.json)) == (example.status, example.answer)
 
 

@@ -54,10 +54,7 @@ def test_the_real_table_one_by_one(service: Service, spellings, expected, spelli
 
 def customers(largest: float) -> st.SearchStrategy[dict]:
     """Any customer of the schema, its numbers up to `largest`."""
-    values = {
-        int: st.integers(0, int(largest)),
-        float: st.floats(0, largest) | st.integers(0, int(largest)),
-    }
+    values = {int: st.integers(0, int(largest)), float: st.floats(0, largest) | st.integers(0, int(largest))}
     return st.fixed_dictionaries(
         {
             field.name: st.sampled_from(field.allowed) if field.is_category else values[field.type.__origin__]
