@@ -110,8 +110,8 @@ END = len(CATEGORIES)
 assert [*CATEGORIES, *NUMBERS] == [*FIELDS]
 
 # A customer's values in the order of `FIELDS`, which others may follow, and those of many customers by column.
-Row = tuple[Any, ...]
-Columns = list[Row]
+Row = Sequence[Any]
+Columns = Sequence[Row]
 
 
 def columns_of(rows: Sequence[Row]) -> Columns:

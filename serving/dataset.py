@@ -68,18 +68,18 @@ def from_frame(frame: pd.DataFrame) -> TrainingTable:
         raise BadTable(f"it lacks the column {', '.join(missing)} (it has {found})")
     if frame.empty:
         raise BadTable("it has no rows")
-    customers, churn, errors = [], [], []
-    columns = [field.name for field in FIELDS]
-    read_row = RowReader(columns)
-    rows = zip(*(frame[name] for name in columns), strict=True)
-    for index, (row, churned) in enumerate(zip(rows, frame["churn"], strict=True)):
+    names = [field.name for field in FIELDS]
+    columns, errors_by_row = RowReader(names)([*zip(*(frame[name] for name in names), strict=True)])
+    customers = [Customer(*row) for row in zip(*columns, strict=True)]
+    errors = [error for errors in errors_by_row.values() for error in errors]
+    churn = []
+    for index, churned in enumerate(frame["churn"]):
         try:
             churn.append(_churned(churned, index))
-            customers.append(Customer(*read_row(row, index)))
         except InvalidCustomers as invalid:
             errors += invalid.errors
     if errors:
-        raise BadTable(_in_one_line(errors))
+        raise BadTable(_in_one_line(sorted(errors, key=lambda error: error.index)))
     if len(set(churn)) == 1:
         raise BadTable(f"churn is {'yes' if churn[0] else 'no'} in every row: a model needs both to learn from")
     return TrainingTable(customers, churn)

@@ -1,7 +1,6 @@
 """Customers from rows of text, as tables have them."""
 
-from collections.abc import Sequence
-from operator import getitem, itemgetter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -9,23 +8,23 @@ from msgspec.structs import astuple
 
 from serving.customer import (
     CATEGORIES,
-    END,
     FIELDS,
     NUMBERS,
+    Columns,
     Field,
     FieldError,
     InvalidCustomers,
-    Row,
     canonical,
     closest,
     error_of,
     from_record,
 )
+from serving.turns import in_turns
 
 # So that other spellings of values do not pile up: so many are remembered, and of none more characters.
 MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 100
 
-_read_numbers = [msgspec.json.Decoder(field.type).decode for field in NUMBERS]
+Cells = Sequence[str]
 
 
 class BadTable(ValueError):
@@ -45,30 +44,46 @@ class RowReader:
         if errors:
             raise InvalidCustomers(errors, who="The table's header is")
         self._positions = [names.index(field.name) for field in FIELDS]
-        self._pick_categories = itemgetter(*self._positions[:END])
-        self._pick_numbers = itemgetter(*self._positions[END:])
-        self._values = [_Values(field) for field in CATEGORIES]
+        categories = [_Categories(field).__getitem__ for field in CATEGORIES]
+        self._readers = [*categories, *(msgspec.json.Decoder(field.type).decode for field in NUMBERS)]
 
-    def __call__(self, cells: Sequence[str], index: int = 0) -> Row:
-        """The customer of a row's cells, one for each column.
+    def __call__(self, rows: Sequence[Cells]) -> tuple[Columns, dict[int, list[FieldError]]]:
+        """The customers of rows that have all columns, by column, and the errors of the others by their place.
 
-        `index` is its place, for the errors. Raises `InvalidCustomers` with every error.
+        Column by column, which takes half the time of row by row.
         """
-        try:
-            numbers = [read(text) for read, text in zip(_read_numbers, self._pick_numbers(cells), strict=True)]
-            return (*map(getitem, self._values, self._pick_categories(cells)), *numbers)
-        except (KeyError, msgspec.DecodeError, UnicodeError):
-            # Not as a canonical number is written, or not right: blank total charges, for one.
-            record = {field.name: cells[position] for field, position in zip(FIELDS, self._positions, strict=True)}
-            return astuple(from_record(record, index, numbers_as_text=True))[: len(FIELDS)]
+        by_position = [*zip(*rows, strict=True)] or [()] * (max(self._positions) + 1)
+        readings = [
+            _read(reader, by_position[each]) for reader, each in zip(self._readers, self._positions, strict=True)
+        ]
+        columns = [values for values, _ in readings]
+        unread = {place for _, places in readings for place in places}
+        errors: dict[int, list[FieldError]] = {}
+        for place in in_turns(sorted(unread)):
+            record = {field.name: rows[place][each] for field, each in zip(FIELDS, self._positions, strict=True)}
+            try:
+                values = astuple(from_record(record, place, numbers_as_text=True))
+            except InvalidCustomers as invalid:
+                errors[place] = invalid.errors
+            else:
+                for column, value in zip(columns, values, strict=False):
+                    column[place] = value
+        for place in reversed(errors):
+            for column in columns:
+                del column[place]
+        return columns, errors
 
     def is_field(self, position: int) -> bool:
         """Whether the column at this position is one of a customer's fields."""
         return position in self._positions
 
 
-class _Values(dict[str, Any]):
-    """What texts of a category stand for, in any spelling. Raises `KeyError` for those that are no value."""
+# A column's values, and the places of those that could not be read.
+Reading = tuple[list[Any], list[int]]
+
+
+class _Categories(dict[str, Any]):
+    """What texts of a category stand for, in any spelling. Raises `KeyError` for others."""
 
     def __init__(self, field: Field):
         self._allowed = {str(value): value for value in field.allowed}
@@ -79,6 +94,22 @@ class _Values(dict[str, Any]):
         if len(self) < MOST_REMEMBERED and len(text) <= LONGEST_REMEMBERED:
             self[text] = value
         return value
+
+
+def _read(read: Callable[[str], Any], column: Cells) -> Reading:
+    unread = (KeyError, msgspec.DecodeError, UnicodeError)
+    try:
+        return [*map(read, column)], []
+    except unread:
+        values: list[Any] = []
+        places = []
+        for place, text in enumerate(column):
+            try:
+                values.append(read(text))
+            except unread:
+                values.append(None)
+                places.append(place)
+        return values, places
 
 
 def _column_errors(field: Field, names: list[str]) -> list[FieldError]:

@@ -9,11 +9,11 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from serving.customer import InvalidCustomers, Row, columns_of
+from serving.customer import Columns
 from serving.metrics import meter
 from serving.model import THRESHOLD, Model, Reason
 from serving.rows import BadTable, RowReader
-from serving.turns import Turns
+from serving.turns import in_turns
 
 # The columns that a scored table has in addition; the second line where reasons are asked for.
 ADDED = ["churn_probability", "churn", "error"]
@@ -26,7 +26,7 @@ DELIMITERS = ",;\t"
 MOST_IN_MEMORY = 4_000_000
 
 # Rows that are scored together: few enough to be nothing, many enough to be fast.
-BATCH = 500
+BLOCK_ROWS = 500
 
 # Bytes that are read, and cut into lines, at once.
 BLOCK = 65_536
@@ -41,7 +41,7 @@ MOST_BYTES = 4
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 # A row's cells, and the line they stood in where they are nothing but the line, cut at the delimiter.
-Cells = tuple[list[str], str | None]
+Line = tuple[list[str], str | None]
 
 
 class _Piece(list[str]):
@@ -111,38 +111,43 @@ def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterato
     dialect = _dialect(first_line)
     rows = _rows(chain([first_line.removeprefix(BYTE_ORDER_MARK)], lines), dialect.delimiter)
     columns, _ = next(rows, ([], None))
-    read_row = RowReader(columns)
-    others = [position for position in range(len(columns)) if not read_row.is_field(position)]
+    read_rows = RowReader(columns)
+    others = [position for position in range(len(columns)) if not read_rows.is_field(position)]
 
-    turns, piece = Turns(), _Piece()
+    piece = _Piece()
     writer = csv.writer(piece, delimiter=dialect.delimiter, lineterminator=dialect.line_end)
     piece.write(dialect.byte_order_mark)
     writer.writerow([*map(inert, columns), *(REASONED if explain else ADDED)])
-    while some := list(islice(rows, BATCH)):
-        customers: list[Row] = []
-        errors = [_read(cells, len(columns), read_row, customers) for cells, _ in turns.through(some)]
-        by_column = columns_of(customers)
+    for block in in_turns(iter(lambda: [*islice(rows, BLOCK_ROWS)], [])):
+        by_column, errors = _read(block, len(columns), read_rows)
         probabilities = model.probabilities(by_column)
         meter.scored("csv", by_column, probabilities)
-        reasons_of_each = ([_in_words(model.reasons(row))] for row in customers) if explain else repeat([])
-        answers = zip(_as_json(probabilities), _decisions(probabilities), reasons_of_each, strict=False)
-        for (cells, line), error in turns.through(zip(some, errors, strict=True)):
-            if error:
-                filled = map(inert, _squared(cells, len(columns), dialect.delimiter))
-                writer.writerow([*filled, *[""] * (3 if explain else 2), error])
-                continue
-            probability, churn, reasons = next(answers)
-            dangerous = others and any(cells[position].startswith(FORMULA_STARTS) for position in others)
-            if line is not None and not explain and not dangerous:
-                # Most rows: twice as fast as taking them apart and putting them together again.
-                piece.write(dialect.delimiter.join((line, probability, churn, dialect.line_end)))
-                continue
-            for position in others:
-                cells[position] = inert(cells[position])
-            writer.writerow([*cells, probability, churn, *reasons, ""])
+        scores = _as_json(probabilities), _decisions(probabilities)
+        if not explain and _is_plain(block, errors, others):
+            # Most blocks: twice as fast as taking the rows apart and putting them together again.
+            lines_of_block = (line or "" for _, line in block)
+            piece += map(dialect.delimiter.join, zip(lines_of_block, *scores, repeat(dialect.line_end), strict=False))
+        else:
+            reasons = (_in_words(model.reasons(row)) for row in zip(*by_column, strict=True))
+            answers = zip(*scores, *([reasons] if explain else []), strict=True)
+            for (cells, _), error in zip(block, errors, strict=True):
+                if error:
+                    filled = map(inert, _squared(cells, len(columns), dialect.delimiter))
+                    writer.writerow([*filled, *[""] * (3 if explain else 2), error])
+                else:
+                    for position in others:
+                        cells[position] = inert(cells[position])
+                    writer.writerow([*cells, *next(answers), ""])
         yield "".join(piece)
         piece.clear()
     yield "".join(piece)
+
+
+def _is_plain(block: list[Line], errors: list[str], others: list[int]) -> bool:
+    """Whether the answer to these rows is their lines, with the scores behind them."""
+    return not any(errors) and not any(
+        line is None or any(cells[position].startswith(FORMULA_STARTS) for position in others) for cells, line in block
+    )
 
 
 def _dialect(first_line: str) -> Dialect:
@@ -154,7 +159,7 @@ def _dialect(first_line: str) -> Dialect:
     )
 
 
-def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Cells]:
+def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Line]:
     """The rows of a table; blank lines are none. Raises `BadTable`."""
     for line in lines:
         if '"' in line:  # which may go on over several lines
@@ -166,17 +171,23 @@ def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Cells]:
             yield stripped.split(delimiter), stripped
 
 
-def _read(cells: list[str], width: int, read_row: RowReader, customers: list[Row]) -> str:
-    """Add a row's customer to the others, or tell what is wrong with it, in words."""
-    if len(cells) != width:
-        meter.invalid("csv", (), customers=1)
-        return f"the row has {len(cells)} cells, and the header {width}"
-    try:
-        customers.append(read_row(cells))
-        return ""
-    except InvalidCustomers as invalid:
-        meter.invalid("csv", invalid.errors, customers=1)
-        return "; ".join(f"{error.field}: {error.message}" for error in invalid.errors)
+def _read(rows: list[Line], width: int, read_rows: RowReader) -> tuple[Columns, list[str]]:
+    """The customers of rows, by column, and for each row what is wrong with it, in words."""
+    fitting = [cells for cells, _ in rows if len(cells) == width]
+    columns, wrong = read_rows(fitting)
+    if len(fitting) == len(rows) and not wrong:
+        return columns, [""] * len(rows)
+    for errors in wrong.values():
+        meter.invalid("csv", errors, customers=1)
+    place, words = 0, []
+    for cells, _ in rows:
+        if len(cells) != width:
+            meter.invalid("csv", (), customers=1)
+            words.append(f"the row has {len(cells)} cells, and the header {width}")
+            continue
+        words.append("; ".join(f"{error.field}: {error.message}" for error in wrong.get(place, ())))
+        place += 1
+    return columns, words
 
 
 def _squared(cells: list[str], width: int, delimiter: str) -> list[str]:

@@ -11,21 +11,11 @@ Item = TypeVar("Item")
 TURN_SECONDS, PAUSE_SECONDS = 0.005, 1e-6
 
 
-class Turns:
-    """The turns of one request."""
-
-    def __init__(self) -> None:
-        self._end = time.monotonic() + TURN_SECONDS
-
-    def through(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items, with a pause after each turn."""
-        for item in items:
-            yield item
-            if time.monotonic() >= self._end:
-                time.sleep(PAUSE_SECONDS)
-                self._end = time.monotonic() + TURN_SECONDS
-
-
 def in_turns(items: Iterable[Item]) -> Iterator[Item]:
     """The same items, with a pause every few milliseconds in which other requests go on."""
-    return Turns().through(items)
+    end = time.monotonic() + TURN_SECONDS
+    for item in items:
+        yield item
+        if time.monotonic() >= end:
+            time.sleep(PAUSE_SECONDS)
+            end = time.monotonic() + TURN_SECONDS
