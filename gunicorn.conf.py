@@ -17,6 +17,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # gunicorn does so later
+
+from serving import metrics
+
 
 def cores():
     """The processor cores that this process may use: its share of the container's, at least 1."""
@@ -122,8 +126,6 @@ def pre_fork(server, worker):
 
 def post_fork(server, worker):
     """Open a worker's place in the metrics."""
-    from serving import metrics  # noqa: PLC0415 (this folder is not on Python's path before the application is loaded)
-
     metrics.meter.join(f"{server.pid}-{worker.place}")
 
 
@@ -135,8 +137,6 @@ def post_request(worker, req, environ, resp):  # noqa: ARG001 (gunicorn's signat
 
 def worker_exit(server, worker):  # noqa: ARG001 (gunicorn's signature)
     """Pass on the last second's counts."""
-    from serving import metrics  # noqa: PLC0415 (as above)
-
     metrics.meter.flush()
 
 

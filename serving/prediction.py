@@ -39,13 +39,11 @@ def answer(model: Model, text: bytes, most: int, explain: bool) -> Prediction | 
             customers=len({error.index for error in invalid.errors}),
         )
         raise
-    return predict(model, customers, explain, counted=True)
+    return predict(model, customers, explain)
 
 
-def predict(
-    model: Model, customers: Customer | list[Customer], explain: bool, counted: bool = False
-) -> Prediction | list[Prediction]:
-    """The prediction for a customer, or one each, in order, for several; with `counted` they are in the metrics.
+def predict(model: Model, customers: Customer | list[Customer], explain: bool) -> Prediction | list[Prediction]:
+    """The prediction for a customer, or one each, in order, for several; they are counted.
 
     With `explain` each has its reasons; raises `NotExplainable` where the model has none.
     """
@@ -53,8 +51,7 @@ def predict(
         row = astuple(customers)
         probability = model.probability(row)
         reasons = model.reasons(row) if explain else None
-        if counted:
-            meter.scored_alone(row, probability)
+        meter.scored_alone(row, probability)
         return Prediction(probability, probability >= THRESHOLD, customers.customerid, reasons)
     rows = [*map(astuple, customers)]
     columns = columns_of(rows)
@@ -62,6 +59,5 @@ def predict(
     reasons_of_each = map(model.reasons, in_turns(rows)) if explain else repeat(None)
     decisions = map(THRESHOLD.__le__, probabilities)
     predictions = [*map(Prediction, probabilities, decisions, [each.customerid for each in customers], reasons_of_each)]
-    if counted:
-        meter.scored("array", columns, probabilities)
+    meter.scored("array", columns, probabilities)
     return predictions
