@@ -144,14 +144,9 @@ def refuse_taken_addresses(server):
     """Say in one line that an address is taken, where gunicorn itself would retry for five seconds."""
     if "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:
         return  # the sockets were handed over by an older gunicorn or by systemd
-    for address in server.cfg.address:
-        if isinstance(address, tuple):
-            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(address)
-                except OSError as error:
-                    if error.errno == errno.EADDRINUSE:
-                        where = f"{address[0]}:{address[1]}"
-                        sys.exit(f"{where} is taken by another program; stop it, or choose another --bind.")
+    for host, port in (address for address in server.cfg.address if isinstance(address, tuple)):
+        try:
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                sys.exit(f"{host}:{port} is taken by another program; stop it, or choose another --bind.")

@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> Flask:
     served = ServedModel(HERE / settings.model)
     logs.model_loaded(served.model.about)
     app = web.Service(__name__, served)
-    api_keys, metrics_keys = keys.configured(settings), keys.of_metrics(settings)
+    api_keys, metrics_keys = keys.configured(settings), keys.configured(settings, also=settings.metrics_key)
     if api_keys is None:
         app.logger.warning(keys.OPEN)
 

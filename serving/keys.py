@@ -60,10 +60,6 @@ class Keys:
         self._fixed = digests
         self._file = file
 
-    def with_another(self, digest: bytes) -> "Keys":
-        """The same, and one key more."""
-        return Keys([*self._fixed, digest], self._file)
-
     def check(self, environ: Mapping[str, Any]) -> None:
         """Let a request with one of the keys pass, given its WSGI environment; others raise `Problem`.
 
@@ -81,21 +77,13 @@ class Keys:
             raise Problem(401, WRONG_KEY, headers=CHALLENGE)
 
 
-def configured(settings: Settings) -> Keys | None:
-    """The keys to predictions that these settings name; None where everybody may ask."""
-    digests = [_digest(key) for key in os.fsencode(settings.api_keys).split(b",") if key.strip()]
+def configured(settings: Settings, also: str = "") -> Keys | None:
+    """The keys that these settings name, and one more where there is one; None where everybody may ask."""
+    keys = [*os.fsencode(settings.api_keys).split(b","), os.fsencode(also)]
+    digests = [_digest(key) for key in keys if key.strip()]
     if digests or settings.api_keys_file or settings.require_key:
         return Keys(digests, KeyFile(Path(settings.api_keys_file)) if settings.api_keys_file else None)
     return None
-
-
-def of_metrics(settings: Settings) -> Keys | None:
-    """The keys to the metrics: those to predictions, and one that opens nothing else."""
-    others = configured(settings)
-    if not settings.metrics_key:
-        return others
-    digest = _digest(os.fsencode(settings.metrics_key))
-    return others.with_another(digest) if others else Keys([digest])
 
 
 def _digest(key: bytes) -> bytes:
