@@ -13,11 +13,11 @@ READY := .venv/.packages-are-those-of-the-lock
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
 
-serve: $(READY) ## the service on 127.0.0.1:9696
-	@$(BIN)/gunicorn --bind 127.0.0.1:9696 --pid .venv/serve.pid predict:app
+serve: $(READY) ## the service on 127.0.0.1:9696, or on all addresses at PORT
+	@$(BIN)/gunicorn --pid .venv/serve.pid predict:app
 
 reload: ## have `make serve` take over a new model_C=1.0.bin
-	@kill -HUP "$$(cat .venv/serve.pid)"
+	@kill -HUP "$$(cat .venv/serve.pid 2>/dev/null)" 2>/dev/null || { echo 'No `make serve` is running.' >&2; exit 1; }
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest

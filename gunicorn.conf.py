@@ -98,13 +98,15 @@ def on_reload(server):
     served = getattr(server.app.wsgi(), "served", None)
     if served:
         served.reload()
+        metrics.meter.flush()
 
 
 def on_starting(server):
     refuse_taken_addresses(server)
     if "GUNICORN_PID" not in os.environ:  # or it is shared with the gunicorn that this one is about to replace
-        for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.json"):
+        for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob(f"*{metrics.SUFFIX}"):
             file.unlink(missing_ok=True)
+    metrics.meter.join(f"{server.pid}-main")
 
 
 def when_ready(server):  # noqa: ARG001 (gunicorn's signature)
@@ -127,12 +129,6 @@ def pre_fork(server, worker):
 def post_fork(server, worker):
     """Open a worker's place in the metrics."""
     metrics.meter.join(f"{server.pid}-{worker.place}")
-
-
-def post_request(worker, req, environ, resp):  # noqa: ARG001 (gunicorn's signature)
-    """End a connection of which the last body did not arrive: what follows on it is no request."""
-    if environ.get("serving.body_is_broken"):
-        req.must_close = True
 
 
 def worker_exit(server, worker):  # noqa: ARG001 (gunicorn's signature)

@@ -62,7 +62,7 @@ def main() -> None:
     try:
         response = requests.post(url, json=CUSTOMER, headers=headers, timeout=10)
     except requests.RequestException as error:
-        sys.exit(f"predict-test.py: {url} cannot be reached: {error}")
+        sys.exit(f"predict-test.py: {url} cannot be reached (does the service run?): {error}")
     try:
         answer = response.json()
         if not response.ok:

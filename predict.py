@@ -82,13 +82,12 @@ def create_app(settings: Settings) -> Flask:
                 )
 
     def _scored_table(explain: bool) -> IO[bytes]:
-        with bodies.Body(request.environ, settings.max_table_bytes) as upload:
-            try:
-                return table.score(upload, served.model, explain)
-            except OSError as error:
-                if error.errno in NO_DISK:
-                    raise Problem(507, "The service has no disk left to keep the scored table on.") from error
-                raise
+        try:
+            return table.score(bodies.Body(request.environ, settings.max_table_bytes), served.model, explain)
+        except OSError as error:
+            if error.errno in NO_DISK:
+                raise Problem(507, "The service has no disk left to keep the scored table on.") from error
+            raise
 
     @app.get("/model")
     def about_model() -> Response:
@@ -136,7 +135,6 @@ def create_app(settings: Settings) -> Flask:
 
     @app.errorhandler(HTTPException)
     def http_problem(error: HTTPException) -> Response:
-        bodies.discard(request.environ)
         answer = Response(headers=error.get_headers(request.environ))  # such as Allow
         answer.status_code = error.code or 500
         detail = error.description or ""
@@ -169,7 +167,6 @@ def _json(answer: object) -> Response:
 
 
 def _problem(found: Problem) -> Response:
-    bodies.discard(request.environ)
     return Response(found.json(web.request_id(request)), found.status, found.headers, content_type=problem.MEDIA_TYPE)
 
 

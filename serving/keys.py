@@ -81,7 +81,7 @@ def configured(settings: Settings, also: str = "") -> Keys | None:
     """The keys that these settings name, and one more where there is one; None where everybody may ask."""
     keys = [*os.fsencode(settings.api_keys).split(b","), os.fsencode(also)]
     digests = [_digest(key) for key in keys if key.strip()]
-    if digests or settings.api_keys_file or settings.require_key:
+    if digests or settings.api_keys or settings.api_keys_file or settings.require_key:
         return Keys(digests, KeyFile(Path(settings.api_keys_file)) if settings.api_keys_file else None)
     return None
 
@@ -96,7 +96,7 @@ def _version(file: Path) -> object:
         found = file.stat()
     except OSError as error:
         return error.errno
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _given(environ: Mapping[str, Any]) -> bytes | None:

@@ -28,11 +28,17 @@ Form = Literal["object", "array", "csv"]
 FORMS: tuple[Form, ...] = ("object", "array", "csv")
 OUTCOMES = ("scored", "invalid")
 
+# What becomes of a model file.
+Outcome = Literal["taken_over", "refused"]
+
 # Where no route was found: paths are invented without end.
 UNKNOWN = "unknown"
 
 # A category of more values than this counts as known: each value would be a time series.
 MOST_VALUES = 50
+
+# How the names of files with counts end.
+SUFFIX = ".serving-metrics"
 
 # Seconds between two times that the notes are counted, and single customers that are noted before.
 SECONDS_BETWEEN, MOST_NOTES = 1.0, 10_000
@@ -71,6 +77,7 @@ METRICS = {
     "serving_probability": Metric("Probabilities answered.", is_histogram=True),
     "serving_invalid_fields": Metric("Errors in customers.", ("field",)),
     "serving_field_values": Metric("Customers scored, by a field's value.", ("field", "value")),
+    "serving_model_files": Metric("Model files that were to be taken over.", ("outcome",)),
     "serving_number": Metric("Customers scored, by a field that is a number.", ("field",), is_histogram=True),
 }
 
@@ -94,6 +101,7 @@ def zeros() -> Counts:
     for form in FORMS:
         counts.update({("serving_records", outcome, form): 0 for outcome in OUTCOMES})
     counts.update({("serving_invalid_fields", field.name): 0 for field in FIELDS})
+    counts.update({("serving_model_files", outcome): 0 for outcome in ("taken_over", "refused")})
     count_scored(counts, columns_of([]), [])
     for field in CATEGORIES:
         counts.update({("serving_field_values", field.name, shown(field, value)): 0 for value in field.allowed})
@@ -160,6 +168,12 @@ class Meter:
                 if error.field:
                     self._counts["serving_invalid_fields", error.field] += 1
 
+    def model_file(self, outcome: Outcome) -> None:
+        """Count a model file that was to be taken over."""
+        with self._lock:
+            self._is_changed = True
+            self._counts["serving_model_files", outcome] += 1
+
     def count(self) -> None:
         """Count what was noted."""
         with self._lock:
@@ -178,7 +192,7 @@ class Meter:
     def flush(self) -> None:
         """Count what was noted, and pass it on to the other processes where there is a folder for that."""
         self.count()
-        if FOLDER not in os.environ:
+        if not os.environ.get(FOLDER):
             return
         with self._lock:
             if self._file is None:
@@ -187,11 +201,12 @@ class Meter:
                 self._write()
 
     def join(self, place: str) -> None:
-        """Keep this process's counts in the file of this place, and go on from what it holds.
+        """Keep this process's counts, from 0, in the file of this place, and go on from what it holds.
 
         No other living process may use it.
         """
         with self._lock:
+            self._counts = zeros()
             self._continue(place)
 
     def total(self) -> Counts:
@@ -200,13 +215,13 @@ class Meter:
         with self._lock:
             counts = self._counts.copy()
         if self._file is not None:
-            for file in self._file.parent.glob("*.json"):
+            for file in self._file.parent.glob(f"*{SUFFIX}"):
                 if file != self._file:
                     counts.update(_read(file))
         return counts
 
     def _continue(self, place: str) -> None:
-        self._file = Path(os.environ[FOLDER], f"{place}.json")
+        self._file = Path(os.environ[FOLDER], f"{place}{SUFFIX}")
         self._counts.update(_read(self._file))
 
     def _write(self) -> None:
@@ -249,10 +264,12 @@ def write(counts: Counts, file: Path) -> None:
 
 
 def _read(file: Path) -> Counts:
-    """The counts in a file; none where there is no such file."""
+    """The counts in a file; none where there is no such file, or it has none."""
     try:
         found = msgspec.json.decode(file.read_bytes(), type=list[tuple[tuple[str, ...], float]])
-    except FileNotFoundError:
+    except (OSError, msgspec.DecodeError) as error:
+        if not isinstance(error, FileNotFoundError):
+            log.error("The counts in %s cannot be read: %s", file, error)
         return Counter()
     return Counter(dict(found))
 

@@ -6,6 +6,8 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
+from werkzeug.wsgi import ClosingIterator
+
 from serving.metrics import meter
 
 # Asked by machines every few seconds; they would drown what customers' requests look like.
@@ -13,6 +15,9 @@ UNCOUNTED = frozenset({"/ping", "/health", "/metrics"})
 
 # Where a request's WSGI environment has its id, and once it is answered its route.
 REQUEST_ID, ROUTE = "serving.request_id", "serving.route"
+
+# Where it has, of a large body, what makes room for the next one: called when the answer has gone.
+LARGE_BODY = "serving.large_body"
 
 # The ids that are taken over: printable, and not so long that they fill the log.
 _usable_id = re.compile(r"[!-~]{1,128}").fullmatch
@@ -43,4 +48,4 @@ def observed(
     found = environ[ROUTE] = route(environ)
     if found not in UNCOUNTED:
         meter.request(found, int(answered[:3]), perf_counter() - started)
-    return answer
+    return ClosingIterator(answer, environ[LARGE_BODY]) if LARGE_BODY in environ else answer

@@ -4,7 +4,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Iterator
-from itertools import chain, islice, repeat
+from itertools import chain, repeat
 from typing import IO, NamedTuple
 
 import msgspec
@@ -26,7 +26,7 @@ DELIMITERS = ",;\t"
 MOST_IN_MEMORY = 4_000_000
 
 # Rows that are scored together: few enough to be nothing, many enough to be fast.
-BLOCK_ROWS = 500
+BLOCK_ROWS, BLOCK_CHARACTERS = 500, 2_000_000
 
 # Bytes that are read, and cut into lines, at once.
 BLOCK = 65_536
@@ -84,7 +84,7 @@ def score(upload: io.RawIOBase, model: Model, explain: bool) -> IO[bytes]:
 def _lines(upload: IO[bytes]) -> Iterator[str]:
     """The lines of an upload with their ends. Raises `BadTable` for one that is too long, and `UnicodeDecodeError`."""
     number, rest = 0, b""
-    while block := upload.read(BLOCK):
+    for block in in_turns(iter(lambda: upload.read(BLOCK), b"")):
         # Bytes, since a text's splitlines knows more ends of lines than tables do. The last line
         # may go on in the next block, if only with the other half of its end.
         *lines, rest = (rest + block).splitlines(keepends=True)
@@ -109,8 +109,8 @@ def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterato
     """The scored table, some hundred rows at a time."""
     first_line = next(lines, "")
     dialect = _dialect(first_line)
-    rows = _rows(chain([first_line.removeprefix(BYTE_ORDER_MARK)], lines), dialect.delimiter)
-    columns, _ = next(rows, ([], None))
+    columns, _ = next(_rows(chain([first_line.removeprefix(BYTE_ORDER_MARK)], lines), dialect.delimiter), ([], None))
+    rows = _rows(lines, dialect.delimiter, len(columns))
     read_rows = RowReader(columns)
     others = [position for position in range(len(columns)) if not read_rows.is_field(position)]
 
@@ -118,8 +118,8 @@ def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterato
     writer = csv.writer(piece, delimiter=dialect.delimiter, lineterminator=dialect.line_end)
     piece.write(dialect.byte_order_mark)
     writer.writerow([*map(inert, columns), *(REASONED if explain else ADDED)])
-    for block in in_turns(iter(lambda: [*islice(rows, BLOCK_ROWS)], [])):
-        by_column, errors = _read(block, len(columns), read_rows)
+    for block in in_turns(_blocks(rows)):
+        by_column, errors = _read(block, len(columns), dialect.delimiter, read_rows)
         probabilities = model.probabilities(by_column)
         meter.scored("csv", by_column, probabilities)
         scores = _as_json(probabilities), _decisions(probabilities)
@@ -159,19 +159,46 @@ def _dialect(first_line: str) -> Dialect:
     )
 
 
-def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Line]:
-    """The rows of a table; blank lines are none. Raises `BadTable`."""
+def _rows(lines: Iterator[str], delimiter: str, width: int = -1) -> Iterator[Line]:
+    """The rows of a table, each with at most `width` cells and one for all that is too much; blank lines are none.
+
+    Raises `BadTable`.
+    """
     for line in lines:
         if '"' in line:  # which may go on over several lines
             try:
-                yield next(csv.reader(chain([line], lines), delimiter=delimiter)), None
+                cells = next(csv.reader(_up_to(LONGEST_LINE, chain([line], lines)), delimiter=delimiter))
             except csv.Error as error:
                 raise BadTable(f"a row with quotes cannot be read: {error}") from error
+            yield cells, None
         elif stripped := line.rstrip("\r\n"):
-            yield stripped.split(delimiter), stripped
+            yield stripped.split(delimiter, width), stripped
 
 
-def _read(rows: list[Line], width: int, read_rows: RowReader) -> tuple[Columns, list[str]]:
+def _up_to(most: int, lines: Iterator[str]) -> Iterator[str]:
+    """The lines of a row; raises `BadTable` where together they have more characters."""
+    for line in lines:
+        most -= len(line)
+        if most < 0:
+            raise BadTable(f"a row with quotes has more than {LONGEST_LINE:,} characters")
+        yield line
+
+
+def _blocks(rows: Iterator[Line]) -> Iterator[list[Line]]:
+    """The rows in blocks, which have not too many characters either."""
+    block: list[Line] = []
+    size = 0
+    for row in rows:
+        block.append(row)
+        size += sum(map(len, row[0])) if row[1] is None else len(row[1])
+        if len(block) == BLOCK_ROWS or size > BLOCK_CHARACTERS:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _read(rows: list[Line], width: int, delimiter: str, read_rows: RowReader) -> tuple[Columns, list[str]]:
     """The customers of rows, by column, and for each row what is wrong with it, in words."""
     fitting = [cells for cells, _ in rows if len(cells) == width]
     columns, wrong = read_rows(fitting)
@@ -180,10 +207,11 @@ def _read(rows: list[Line], width: int, read_rows: RowReader) -> tuple[Columns, 
     for errors in wrong.values():
         meter.invalid("csv", errors, customers=1)
     place, words = 0, []
-    for cells, _ in rows:
+    for cells, line in rows:
         if len(cells) != width:
             meter.invalid("csv", (), customers=1)
-            words.append(f"the row has {len(cells)} cells, and the header {width}")
+            number = len(cells) + (cells[-1].count(delimiter) if line is not None and len(cells) > width else 0)
+            words.append(f"the row has {number} cells, and the header {width}")
             continue
         words.append("; ".join(f"{error.field}: {error.message}" for error in wrong.get(place, ())))
         place += 1

@@ -137,7 +137,10 @@ class JSONResponse(Response):
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response(self.status, [*self.headers.to_wsgi_list(), *SECURITY_HEADERS])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._body]
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return []
+        # In pieces, since each has its own time to be read in.
+        return [self._body[start : start + CHUNK] for start in range(0, len(self._body), CHUNK)]
 
 
 def page(html: str) -> Response:

@@ -3,13 +3,18 @@
 import concurrent.futures
 import contextlib
 import json
+import re
 import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import GUNICORN, Running, Service, running, wait_until
 from test_metrics import Counts
+from werkzeug.test import EnvironBuilder
 
+from predict import app
 from serving.examples import STALLED
 
 ONE_WORKER = [*GUNICORN, "--workers", "1"]
@@ -136,20 +141,95 @@ def test_too_many_large_bodies_at_once_are_refused_and_others_answered(service, 
     wait_until(lambda: service.predict(table, "text/csv").status == 200)
 
 
-def test_others_are_answered_while_a_long_table_is_scored(service, published_csv):
+@pytest.fixture(scope="module")
+def long_bodies(published_csv) -> dict[str, tuple[bytes, str, int | None, bytes]]:
+    """Requests that keep a worker busy for a while: a path, a media type, a length or None for chunks, and the body."""
     columns, _, rows = published_csv.read_bytes().partition(b"\n")
-    bad = rows.replace(b"Month-to-month", b"weekly")
-    for table in (rows * 8, bad * 2):
-        body = columns + b"\n" + table
-        with connections(service, 1) as [slow], concurrent.futures.ThreadPoolExecutor() as pool:
-            scored = pool.submit(
-                lambda slow=slow, body=body: (slow.sendall(head("text/csv", len(body)) + body), answers(slow, 1))
-            )
-            answered = 0
-            while not scored.done():
-                answered += service.get("/ping").status == 200
-            assert scored.result()[1][0][0] == 200
-            assert answered > 20
+    header = columns + b"\n"
+    bad = rows.replace(b"Month-to-month", b"weekly") * 2
+    tables = {
+        "a long table": header + rows * 8,
+        "a table of bad rows": header + bad,
+        "a table of blank lines": header + b"\n" * 9_000_000,
+        "a table of wide rows": header + (b"," * 99_000 + b"\n") * 300,
+        "a table of quoted rows": header + b'"a",' * 2_000_000,
+    }
+    bytewise = b"1\r\n \r\n" * 300_000
+    chunked = {
+        "a byte a chunk": (bytewise, "application/json"),
+        "a byte a chunk that nobody wants": (bytewise, "text/plain"),
+        "a chunk's endless extension": (b"1;" + b"a" * 3_000_000, "application/json"),
+        "an endless trailer": (b"0\r\nX: " + b"a" * 3_000_000, "application/json"),
+    }
+    return {
+        **{name: (b"POST /predict", "text/csv", len(body), body) for name, body in tables.items()},
+        **{name: (b"POST /predict", kind, None, body) for name, (body, kind) in chunked.items()},
+        "a body that nobody reads": (b"GET /ping", "text/plain", 10**12, b" " * 50_000_000),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a long table", "a table of bad rows", "a table of blank lines", "a table of wide rows"),
+        *("a table of quoted rows", "a byte a chunk", "a byte a chunk that nobody wants"),
+        *("a chunk's endless extension", "an endless trailer", "a body that nobody reads"),
+    ],
+)
+def test_others_are_answered_all_the_while(service, long_bodies, name):
+    start, kind, length, body = long_bodies[name]
+    _, worker = service.pids()
+    before = memory(worker, "VmRSS")
+
+    def send(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it may be refused before all is sent
+            connection.sendall(head(kind, length).replace(b"POST /predict", start) + body)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1_000_000):
+                pass
+
+    with connections(service, 1) as [slow], concurrent.futures.ThreadPoolExecutor() as pool:
+        sent = pool.submit(send, slow)
+        longest, started = 0.0, time.monotonic()
+        while not sent.done():
+            asked = time.monotonic()
+            assert service.get("/ping").status == 200
+            longest = max(longest, time.monotonic() - asked)
+        # Not how fast it is, but that nobody waits for the end: a few turns are a fraction of the whole.
+        assert longest < max(0.5, (time.monotonic() - started) / 2)
+    assert memory(worker, "VmHWM") - before < 150
+    assert "Traceback" not in service.log()
+
+
+def memory(pid: int, figure: str) -> float:
+    """A process's resident memory (VmRSS), or its peak (VmHWM), in MB."""
+    return int(re.search(rf"^{figure}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1]) / 1000
+
+
+def test_a_place_for_a_large_body_is_taken_by_bytes_and_kept_until_its_answer_has_gone(service, customer):
+    body = json.dumps([customer] * 2000).encode()
+    explained = head("application/json", len(body)).replace(b"/predict", b"/predict?explain=true") + body
+    with connections(service, 8) as announced, contextlib.ExitStack() as unread:
+        for connection in announced:
+            connection.sendall(head("application/json", 5_000_000))  # and nothing more
+        assert service.predict(body).status == 200
+
+        def one_more_is_too_many() -> bool:
+            [connection] = unread.enter_context(connections(service, 1))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(explained)
+            return service.predict(body).status == 503
+
+        assert not one_more_is_too_many()
+        wait_until(one_more_is_too_many)
+    wait_until(lambda: service.predict(body).status == 200)
+
+
+def test_a_long_answer_goes_out_in_pieces_that_each_have_their_time(customer):
+    environ = EnvironBuilder(path="/predict?explain=true", method="POST", json=[customer] * 500).get_environ()
+    pieces = [*app(environ, lambda *_: None)]
+    assert len(pieces) > 5
+    assert max(map(len, pieces)) <= 65_536
 
 
 def test_requests_in_one_piece_are_answered_one_by_one(service, predict):
@@ -247,6 +327,7 @@ def test_a_stop_lets_what_has_arrived_finish_and_waits_for_no_idle_client(publis
         wait_until(lambda: "Handling signal: term" in service.log())
         kept.sendall(predict)
         assert answers(kept, 1)[0][0] == 200
+        time.sleep(3)  # so that it ends after the others were told to go
         asking.sendall(body[100_000:])
         [(status, scored)] = answers(asking, 1)
         assert (status, scored.count(b"\n")) == (200, 7044)

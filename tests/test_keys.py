@@ -98,6 +98,12 @@ def test_a_service_that_requires_a_key_and_has_none_says_how_to_set_one(customer
         assert service.get("/health").status == 200
 
 
+def test_a_list_of_keys_without_a_key_closes_the_service():
+    with pytest.raises(Problem) as refusal:
+        keys.configured(from_environment({"SERVING_API_KEYS": " , "})).check({"HTTP_X_API_KEY": "any"})
+    assert refusal.value.status == 503
+
+
 @pytest.mark.parametrize("environment", [{}, {"SERVING_API_KEYS": ""}, {"SERVING_REQUIRE_KEY": "0"}], ids=str)
 def test_without_a_key_the_service_is_open_and_says_so_once(customer, environment):
     with running([*GUNICORN, "--workers", "2"], **environment) as service:

@@ -194,7 +194,7 @@ def test_a_killed_workers_counts_stay_and_its_files_go_to_the_next(customer, tmp
             service.close()  # it may have been to that one
             wait_until(lambda gone=killed: gone not in workers(service) and len(workers(service)) == 2)
         assert scored(service) == 60
-        assert len(list(tmp_path.glob("*.json"))) == 2
+        assert len(list(tmp_path.glob("*.serving-metrics"))) == 2
 
 
 def scored(service: Service) -> float:
@@ -207,7 +207,7 @@ def test_a_reload_keeps_the_counts_and_what_was_just_answered(customer, tmp_path
             ask_all(service, customer, 10)
             reload(service)
             assert scored(service) == 10 * round_
-        assert len(list(tmp_path.glob("*.json"))) <= 4
+        assert len(list(tmp_path.glob("*.serving-metrics"))) <= 5  # with that of the main process
 
 
 def folders(process: subprocess.Popen) -> list[Path]:
@@ -286,6 +286,20 @@ def test_other_servers_count_too(customer, command):
         assert counts.of("serving_records_total", form="array", outcome="scored") == 3
         assert counts.of("serving_field_values_total", field="contract", value="month-to-month") == 4
         assert counts.of("serving_request_seconds_count", route="/predict") == 2
+
+
+def test_a_folder_without_a_name_is_none_and_other_files_are_left_alone(customer, tmp_path):
+    (tmp_path / "notes.json").write_text("{}")
+    (tmp_path / "broken.serving-metrics").write_text("[")
+    with running(WAITRESS, PROMETHEUS_MULTIPROC_DIR="") as service:
+        service.predict(customer)
+        assert scored(service) == 1
+    with running([*GUNICORN, "--workers", "1"], PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as service:
+        (tmp_path / "broken.serving-metrics").write_text("[")
+        service.predict(customer)
+        assert scored(service) == 1
+    assert "broken.serving-metrics cannot be read" in service.log()
+    assert (tmp_path / "notes.json").read_text() == "{}"
 
 
 def test_processes_that_share_a_folder_add_up_without_gunicorn(customer, tmp_path):
