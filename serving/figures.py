@@ -1,18 +1,25 @@
 """What training found out about a model: the figures that ride inside the model file."""
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from serving.pickles import BadModel
 
 # The classifier's attribute that holds the figures, as plain dictionaries and lists.
 ATTRIBUTE = "serving_figures_"
+
+# Figures of a kind that a page can show, and points of a line.
+MOST_FIGURES, MOST_POINTS = 1000, 100_000
 
 
 class AUC(Struct, frozen=True):
     """Areas under the ROC curve: of the folds, their mean and standard deviation, and of the test part."""
 
-    folds: list[float]
+    folds: Annotated[list[float], Meta(max_length=MOST_FIGURES)]
     mean: float
     deviation: float
     test: float
@@ -56,10 +63,10 @@ class TrainingFigures(Struct, frozen=True):
     C: float
     auc: AUC
     log_loss: float
-    calibration: list[Decile]
-    roc: list[tuple[float, float]]
-    thresholds: list[Campaign]
-    averages: dict[str, float]
+    calibration: Annotated[list[Decile], Meta(max_length=MOST_FIGURES)]
+    roc: Annotated[list[tuple[float, float]], Meta(max_length=MOST_POINTS)]
+    thresholds: Annotated[list[Campaign], Meta(max_length=MOST_FIGURES)]
+    averages: Annotated[dict[str, float], Meta(max_length=MOST_POINTS)]
     seed_probability: float
     versions: dict[str, str]
     table_sha256: str
@@ -71,8 +78,27 @@ def attach(figures: TrainingFigures, classifier: Any) -> None:
 
 
 def of(state: dict[str, Any]) -> TrainingFigures | None:
-    """The figures in a classifier's attributes; None for a model that another script trained."""
-    try:
-        return msgspec.convert(state.get(ATTRIBUTE), TrainingFigures)
-    except msgspec.ValidationError:
+    """The figures in a classifier's attributes; None for a model that another script trained.
+
+    Raises `BadModel` where they are damaged: too many, of another shape, or no numbers.
+    """
+    if ATTRIBUTE not in state:
         return None
+    try:
+        figures = msgspec.convert(state[ATTRIBUTE], TrainingFigures)
+    except msgspec.ValidationError as error:
+        raise BadModel(f"its training figures cannot be used: {error}") from error
+    if not all(map(math.isfinite, _numbers(state[ATTRIBUTE]))):
+        raise BadModel("its training figures cannot be used: some are no numbers")
+    return figures
+
+
+def _numbers(figures: Any) -> Iterator[float]:
+    match figures:
+        case dict():
+            yield from _numbers([*figures.values()])
+        case list() | tuple():
+            for each in figures:
+                yield from _numbers(each)
+        case int() | float():
+            yield figures

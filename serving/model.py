@@ -21,6 +21,7 @@ from serving import figures, pickles
 from serving.customer import CATEGORIES, END, FIELDS, NUMBERS, SEED_CUSTOMER, Columns, Field, Row, canonical, columns_of
 from serving.figures import TrainingFigures
 from serving.pickles import BadModel, Inert
+from serving.sound import require_sound_trees
 from serving.turns import in_turns
 
 # A customer counts as leaving from this probability on.
@@ -113,14 +114,15 @@ def read(path: Path) -> Model:
     """
     data = path.read_bytes()
     try:
-        model = _from_pickle(data, path.name)
-        _test(model)
+        model = of(data, path.name)
+        test(model)
         return model
     except BadModel as error:
         raise BadModel(f"{path}: {error}") from error
 
 
-def _from_pickle(data: bytes, name: str) -> Model:
+def of(data: bytes, name: str) -> Model:
+    """The model of a file's bytes, untested. Raises `BadModel`."""
     vectorizer, classifier, named = pickles.inspect(data)
     try:
         about = About(
@@ -140,13 +142,17 @@ def _from_pickle(data: bytes, name: str) -> Model:
     return SklearnModel.from_pickle(data, classifier, named, about)
 
 
-def _test(model: Model) -> None:
-    """Raise `BadModel` where a model does not score the course's customer as its training did."""
+def test(model: Model) -> None:
+    """Raise `BadModel` where a model does not score the course's customer as its training did, or not all of three."""
     probability = model.probability(astuple(SEED_CUSTOMER))
     figures = model.about.figures
     expected = figures.seed_probability if figures else probability
     if not 0 <= probability <= 1 or abs(probability - expected) > 1e-9:
         raise BadModel(f"it gives the course's customer {probability}, where its training gave her {expected}")
+    first, last = ([field.allowed[place] for field in CATEGORIES] + [0] * len(NUMBERS) for place in (0, -1))
+    others = model.probabilities(columns_of([tuple(first), tuple(last)]))
+    if not all(0 <= each <= 1 for each in others):
+        raise BadModel(f"it gives customers {others} instead of probabilities")
 
 
 def _is_linear(vectorizer: Inert, classifier: Inert) -> bool:
@@ -198,6 +204,8 @@ class LinearModel:
         """The model of a vectorizer's and a classifier's fitted attributes."""
         _require_churn(classifier["classes_"].values)
         names, coefficients = vectorizer["feature_names_"], classifier["coef_"].values
+        if not all(map(math.isfinite, [*coefficients, *classifier["intercept_"].values])):
+            raise BadModel("it has weights that are no numbers")
         if len(names) != len(coefficients):
             raise BadModel(f"it has {len(names)} features and {len(coefficients)} coefficients")
         weights = dict(zip(names, coefficients, strict=True))
@@ -277,6 +285,7 @@ class SklearnModel:
                 "is installed: only linear models can be read across versions; train it again, or install that version"
             )
         model = cls(*pickles.load(data, named), about)
+        require_sound_trees(model._classifier, len(model._vectorizer.feature_names_))
         if not hasattr(model._classifier, "predict_proba"):
             raise BadModel(f"its {classifier.stands_for[1]} gives no probabilities")
         _require_churn(model._classifier.classes_.tolist())

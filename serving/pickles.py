@@ -101,12 +101,15 @@ class Dtype:
         self.order = ">" if state[1] == ">" else "<"
 
     def values(self, data: Any, count: int) -> list[Any]:
-        if self.code.startswith("O"):
+        """So many values. Raises `ValueError` where the data have more or fewer, and `KeyError` for other types."""
+        kind, size = self.code[:1], int(self.code[1:] or 0) * (4 if self.code.startswith("U") else 1)
+        if len(data) != (count if kind == "O" else count * size) or (count and not size and kind != "O"):
+            raise ValueError(f"{count:,} values of type {self.code} in {len(data):,} bytes")
+        if kind == "O":
             return list(data)
-        if self.code.startswith("U"):
-            width = 4 * int(self.code[1:])
+        if kind == "U":
             encoding = "utf-32-be" if self.order == ">" else "utf-32-le"
-            return [data[i * width : (i + 1) * width].decode(encoding).rstrip("\0") for i in range(count)]
+            return [data[i : i + size].decode(encoding).rstrip("\0") for i in range(0, len(data), size)]
         return list(struct.unpack(f"{self.order}{count}{FORMATS[self.code]}", data))
 
 
@@ -197,7 +200,7 @@ def _read(data: bytes, find: Callable[[str, str], Any]) -> tuple[Any, Any]:
         match _Unpickler(data, find).load():
             case (vectorizer, classifier):
                 return vectorizer, classifier
-    except BadModel:
+    except (BadModel, MemoryError):
         raise
     except EOFError as error:
         raise BadModel("it is cut off") from error

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from serving import logs, model
+from serving import logs, trial
+from serving.metrics import meter
 from serving.pickles import BadModel
 
 
@@ -14,13 +15,15 @@ class ServedModel:
 
     def __init__(self, file: Path):
         self._file = file
-        self.model = model.read(file)
+        self.model = trial.read(file)
 
     def reload(self) -> None:
         """Take over the file as it is now; where that cannot be served, keep the model and say so."""
         try:
-            self.model = model.read(self._file)
+            self.model = trial.read(self._file)
         except (BadModel, OSError) as error:
+            meter.model_file("refused")
             logs.model_refused(error)
         else:
+            meter.model_file("taken_over")
             logs.model_loaded(self.model.about)

@@ -108,7 +108,7 @@ def evaluate(
         log_loss=float(log_loss(test.churn, probabilities)),
         calibration=[
             Decile(len(rows), float(probabilities[rows].mean()), float(test.churn[rows].mean()))
-            for rows in np.array_split(by_probability, DECILES)
+            for rows in np.array_split(by_probability, min(DECILES, len(by_probability)))
         ],
         roc=list(zip(false_positives.tolist(), true_positives.tolist(), strict=True)),
         thresholds=[campaign(threshold, probabilities, test.churn) for threshold in THRESHOLDS],

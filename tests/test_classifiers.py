@@ -1,0 +1,89 @@
+"""Every class of scikit-learn that gives probabilities is served as scikit-learn answers, or refused with a reason."""
+
+import pickle
+import shutil
+import warnings
+from typing import Any
+
+import pytest
+from conftest import GUNICORN, MODEL_FILE, reload, running
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import all_estimators
+
+from serving import dataset
+from serving.customer import features
+
+# What some classes need to be made, and what makes others fast or able to give probabilities.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **{
+        name: {"estimator": LogisticRegression(max_iter=1000)}
+        for name in (
+            *("ClassifierChain", "FixedThresholdClassifier", "MultiOutputClassifier", "OneVsOneClassifier"),
+            *("OneVsRestClassifier", "OutputCodeClassifier", "RFE", "RFECV", "SelfTrainingClassifier"),
+            *("TunedThresholdClassifierCV",),
+        )
+    },
+    "GridSearchCV": {"estimator": LogisticRegression(max_iter=1000), "param_grid": {"C": [0.1, 1]}},
+    "RandomizedSearchCV": {
+        "estimator": LogisticRegression(max_iter=1000), "param_distributions": {"C": [0.1, 1]}, "n_iter": 2
+    },
+    "HalvingGridSearchCV": {"estimator": LogisticRegression(max_iter=1000), "param_grid": {"C": [0.1, 1]}},
+    "StackingClassifier": {"estimators": [("one", LogisticRegression(max_iter=1000))]},
+    "VotingClassifier": {"estimators": [("one", LogisticRegression(max_iter=1000))], "voting": "soft"},
+    "SGDClassifier": {"loss": "log_loss"},
+    "SVC": {"probability": True},
+    "NuSVC": {"probability": True},
+}  # fmt: skip
+
+# Said of those that cannot be served.
+REFUSED = ("classes", "gives no probabilities", "is not among the classes", "cannot be read", "it gives")
+
+
+def candidates() -> list[tuple[str, Any]]:
+    found = []
+    for name, kind in all_estimators(type_filter="classifier"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some are deprecated
+            found.append((name, kind(**ARGUMENTS.get(name, {}))))
+    return found
+
+
+def test_each_is_served_as_it_answers_or_refused_and_none_hangs(pair, customer, tmp_path, capsys):
+    vectorizer, _ = pair
+    table = dataset.packaged()
+    rows = [features(each) for each in table.customers[:600]]
+    matrix, churn = vectorizer.transform(rows), table.churn[:600]
+    file = tmp_path / "model.bin"
+    shutil.copy(MODEL_FILE, file)
+    served, refused = [], {}
+    with running([*GUNICORN, "--workers", "2"], SERVING_MODEL=str(file)) as service:
+        for name, estimator in candidates():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # how well it fits is another question
+                try:
+                    fitted = estimator.fit(matrix, churn)
+                    expected = fitted.predict_proba(matrix[:50])[:, 1]
+                except (AttributeError, ValueError, TypeError, IndexError):
+                    continue  # it gives no probabilities, or is for other tables
+            (tmp_path / "new").write_bytes(pickle.dumps((vectorizer, fitted)))
+            (tmp_path / "new").replace(file)
+            refusals = service.log().count("model refused")
+            reload(service)
+            if service.log().count("model refused") > refusals:
+                refused[name] = (
+                    service.log().rpartition("model refused")[2].partition('"reason": "')[2].partition("\n")[0]
+                )
+                continue
+            served.append(name)
+            for place in (0, 7):
+                service.close()  # whichever worker it is
+                found = service.predict(rows[place]).json["churn_probability"]
+                assert found == pytest.approx(expected[place], abs=1e-9), name
+            answers = service.predict(rows[:50]).json
+            assert [each["churn_probability"] for each in answers] == pytest.approx(expected, abs=1e-9), name
+        assert "Traceback" not in service.log()
+    with capsys.disabled():
+        print(f"\n{len(served)} classes served; {len(refused)} refused: {refused}")
+    assert {"LogisticRegression", "HistGradientBoostingClassifier", "MLPClassifier"} <= set(served)
+    assert len(served) > 20
+    assert all(any(reason in said for reason in REFUSED) for said in refused.values()), refused
