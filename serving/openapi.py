@@ -49,6 +49,9 @@ SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
 }
 
+# What every problem looks like.
+REFUSED = {PROBLEM: {"$ref": "#/components/schemas/ProblemDetails"}}
+
 KEYS: list[dict[str, Any]] = [{}, {"key": []}, {"bearer": []}]
 WITHOUT_KEY, NONE_YET = "An API key is missing or wrong.", "An API key is required, and none is configured."
 
@@ -61,13 +64,11 @@ def document() -> dict[str, Any]:
     """The OpenAPI document, as a dictionary."""
     types = (Customer | list[Customer], Prediction | list[Prediction], ProblemDetails, Served)
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    customers, predictions, problem, model = schemas
+    customers, predictions, _, model = schemas
     table = {"type": "string", "description": "A table with a header and a customer a row."}
     for component in components.values():
         component["description"] = inspect.cleandoc(component["description"])
 
-    refused = {PROBLEM: problem}
-    another_method: Answers = {405: ("The path does not take this method; `Allow` says which it does.", refused)}
     paths = {
         "/predict": _operation(
             "post",
@@ -78,30 +79,29 @@ def document() -> dict[str, Any]:
                     "The probability of leaving, and whether that calls for a discount.",
                     {JSON: predictions, CSV: table},
                 ),
-                400: ("The body is not JSON, or the table not CSV, or `explain` has another value.", refused),
-                401: (WITHOUT_KEY, refused),
-                408: ("The body stopped for 30 seconds.", refused),
-                413: ("The body is larger than this service takes, or has more customers.", refused),
-                415: ("The header `Content-Type` is neither `application/json` nor `text/csv`.", refused),
+                400: ("The body is not JSON, or the table not CSV, or `explain` has another value.", REFUSED),
+                401: (WITHOUT_KEY, REFUSED),
+                408: ("The body stopped for 30 seconds.", REFUSED),
+                413: ("The body is larger than this service takes, or has more customers.", REFUSED),
+                415: ("The header `Content-Type` is neither `application/json` nor `text/csv`.", REFUSED),
                 422: (
                     "A customer is invalid, or the table lacks a column; `errors` says which and why. "
                     "Or the model has no reasons to give.",
-                    refused,
+                    REFUSED,
                 ),
-                503: (f"{NONE_YET} Or, with `Retry-After`, too many large bodies are being received.", refused),
-                507: ("The disk is full.", refused),
-                **another_method,
+                503: (f"{NONE_YET} Or, with `Retry-After`, too many large bodies are being received.", REFUSED),
+                507: ("The disk is full.", REFUSED),
             },
             description=PREDICT,
             parameters=[EXPLAIN],
             security=KEYS,
-            body={JSON: customers, CSV: table},
+            requestBody={"required": True, "content": _content({JSON: customers, CSV: table})},
         ),
         "/model": _operation(
             "get",
             "model",
             "The model that answers, and how good it was on customers that it had not seen",
-            {200: ("The model; `training` is null where another script wrote it.", {JSON: model}), **another_method},
+            {200: ("The model; `training` is null where another script wrote it.", {JSON: model})},
         ),
         "/health": _operation(
             "get",
@@ -109,30 +109,23 @@ def document() -> dict[str, Any]:
             "Whether the model scores",
             {
                 200: ("It does.", {JSON: {"const": {"status": "ok"}}}),
-                503: ("It does not; the service's log says why.", refused),
-                **another_method,
+                503: ("It does not; the service's log says why.", REFUSED),
             },
         ),
-        "/ping": _operation(
-            "get", "ping", "Whether the process is up", {200: ("It is.", {TEXT: {"const": "PONG"}}), **another_method}
-        ),
+        "/ping": _operation("get", "ping", "Whether the process is up", {200: ("It is.", {TEXT: {"const": "PONG"}})}),
         "/metrics": _operation(
             "get",
             "metrics",
             "What Prometheus reads: requests, customers, and what was asked about them",
             {
                 200: ("The counts of all processes.", {TEXT: {"type": "string"}}),
-                401: (WITHOUT_KEY, refused),
-                503: (NONE_YET, refused),
-                **another_method,
+                401: (WITHOUT_KEY, REFUSED),
+                503: (NONE_YET, REFUSED),
             },
             security=KEYS,
         ),
         "/openapi.json": _operation(
-            "get",
-            "openapi",
-            "This description",
-            {200: ("An OpenAPI document.", {JSON: {"type": "object"}}), **another_method},
+            "get", "openapi", "This description", {200: ("An OpenAPI document.", {JSON: {"type": "object"}})}
         ),
     }
     for example in [*ALWAYS, *NOT_ALWAYS]:
@@ -146,32 +139,15 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(
-    method: str,
-    name: str,
-    summary: str,
-    answers: Answers,
-    *,
-    description: str = "",
-    parameters: list[dict[str, Any]] | None = None,
-    security: list[dict[str, Any]] | None = None,
-    body: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """A path of one operation; `body` is the request's schema by media type."""
-    operation: dict[str, Any] = {"operationId": name, "summary": summary, "tags": ["The service"]}
-    if description:
-        operation["description"] = description
-    if parameters:
-        operation["parameters"] = parameters
-    if security:
-        operation["security"] = security
-    if body:
-        operation["requestBody"] = {"required": True, "content": _content(body)}
-    operation["responses"] = {
+def _operation(method: str, name: str, summary: str, answers: Answers, **members: Any) -> dict[str, Any]:
+    """A path of one operation, with other members of it where there are some."""
+    answers = answers | {405: ("The path does not take this method; `Allow` says which it does.", REFUSED)}
+    responses = {
         str(status): {"description": meaning, "content": _content(schemas)}
         for status, (meaning, schemas) in sorted(answers.items())
     }
-    return {method: operation}
+    tags = ["The service"]
+    return {method: {"operationId": name, "summary": summary, "tags": tags, **members, "responses": responses}}
 
 
 def _content(schemas: dict[str, Any]) -> dict[str, Any]:

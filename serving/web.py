@@ -139,8 +139,11 @@ class JSONResponse(Response):
         start_response(self.status, [*self.headers.to_wsgi_list(), *SECURITY_HEADERS])
         if environ["REQUEST_METHOD"] == "HEAD":
             return []
+        body = self._body
+        if len(body) <= CHUNK:
+            return [body]
         # In pieces, since each has its own time to be read in.
-        return [self._body[start : start + CHUNK] for start in range(0, len(self._body), CHUNK)]
+        return [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)]
 
 
 def page(html: str) -> Response:

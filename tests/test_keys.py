@@ -219,15 +219,6 @@ def test_the_key_to_the_metrics_opens_nothing_else(customer):
     assert client.post("/predict", json=customer, headers={"X-API-Key": "x"}).status_code == 401
 
 
-def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
-    file = tmp_path / "keys"
-    file.write_text("a\n")
-    found = keys.configured(from_environment({"SERVING_API_KEYS_FILE": str(file)}))
-    found.check({"HTTP_X_API_KEY": "a"})
-    monkeypatch.setattr("pathlib.Path.read_bytes", lambda _: pytest.fail("it was read again"))
-    found.check({"HTTP_X_API_KEY": "a"})
-
-
 def test_no_key_is_in_a_log_line_or_an_answer(customer, tmp_path):
     file = tmp_path / "keys"
     file.write_text("key-of-the-file")
