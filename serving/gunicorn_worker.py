@@ -1,6 +1,7 @@
 """gunicorn's gevent worker, for clients that stop halfway, and clients that send without end."""
 
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -162,6 +163,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
         gevent.sleep(IDLE_SECONDS)
         while True:
             for client in [*self._waiting]:
-                with contextlib.suppress(OSError):
-                    client.shutdown(socket.SHUT_RD)  # what has arrived can still be read, and is answered
+                # What has arrived can still be read, and is answered: gevent's own shutdown would cancel that.
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(client.fileno())) as twin:
+                    twin.shutdown(socket.SHUT_RD)
             gevent.sleep(0.1)

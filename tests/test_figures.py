@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from serving import dataset, model
 from serving.customer import FIELDS, features
+from serving.pickles import BadModel
 from serving.training import fingerprint
 
 
@@ -130,9 +131,13 @@ def csv(customer) -> bytes:
     return "\n".join([",".join(customer), ",".join(map(str, customer.values())), ""]).encode()
 
 
-def test_figures_of_another_shape_are_no_figures(pair, tmp_path):
+def test_figures_of_another_shape_are_refused(pair, tmp_path):
     vectorizer, classifier = pickle.loads(MODEL_FILE.read_bytes())
     classifier.serving_figures_ = {"rows": "many"}
     file = tmp_path / "model.bin"
+    file.write_bytes(pickle.dumps((vectorizer, classifier)))
+    with pytest.raises(BadModel, match="its training figures cannot be used"):
+        model.read(file)
+    del classifier.serving_figures_
     file.write_bytes(pickle.dumps((vectorizer, classifier)))
     assert model.read(file).about.figures is None

@@ -11,7 +11,7 @@ from conftest import GUNICORN, ROOT, Service, running
 from openapi_spec_validator import validate
 
 import predict
-from serving import model, openapi, table
+from serving import model, openapi, table, trial
 from serving.customer import FIELDS
 from serving.examples import (
     ALWAYS,
@@ -98,7 +98,7 @@ def test_the_example_of_a_model_that_does_not_score(monkeypatch):
         def probability(self, customer):
             raise ArithmeticError
 
-    monkeypatch.setattr(model, "read", lambda path: Broken())
+    monkeypatch.setattr(trial, "read", lambda path: Broken())
     answer = predict.create_app(Settings()).test_client().get(UNHEALTHY.path)
     assert (answer.status_code, without_id(answer.json)) == (UNHEALTHY.status, UNHEALTHY.answer)
 
