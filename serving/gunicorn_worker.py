@@ -19,7 +19,8 @@ CHUNK, MOST_URGENT = 65_536, 2
 # as many; and so many after its beginning a body must come at this rate, in bytes a second.
 STALL_SECONDS, SLOWEST = 30, 1000
 
-# Bytes that may arrive without anything of a body among them: the sizes of chunks, their extensions, trailers.
+# Bytes that may arrive in chunks until the application says that it `took` something: gunicorn sets no limit to the
+# sizes of chunks, their extensions and trailers.
 MOST_FRAMING = 1_000_000
 
 # Bytes of a body that nobody has asked for, and that are read all the same: most clients read no answer before they
@@ -40,6 +41,7 @@ class Client:
         self._began = time.monotonic()  # the request, or its head
         self._received = 0  # since then
         self._framing = 0
+        self._is_chunked = False
         self._turn_ends = self._began + TURN_SECONDS
         sock.settimeout(STALL_SECONDS)
 
@@ -52,6 +54,7 @@ class Client:
     def begin(self, request: Any) -> None:
         """A request's head has arrived; None when its answer has gone, and the next one is waited for."""
         self._request = request
+        self._is_chunked = request is not None and any(name == "TRANSFER-ENCODING" for name, _ in request.headers)
         self._began = time.monotonic()
         self._turn_ends = self._began + TURN_SECONDS
         self._received = self._framing = 0
@@ -65,7 +68,9 @@ class Client:
             self._turn_ends = time.monotonic() + TURN_SECONDS
         if self._request is None:
             return self._recv_head(size)
-        if now - self._began > STALL_SECONDS + self._received / SLOWEST or self._framing > MOST_FRAMING:
+        if now - self._began > STALL_SECONDS + self._received / SLOWEST or (
+            self._is_chunked and self._framing > MOST_FRAMING
+        ):
             raise TimeoutError("the body comes too slowly, or is all framing")
         piece = self._sock.recv(size)
         self._received += len(piece)
