@@ -12,6 +12,10 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from serving.turns import TURN_SECONDS
 
+# Bytes of a body that are received at once. gunicorn asks for 8 kB and takes more as well; so an array of 5 MB takes a
+# twentieth less time, and with twice as many a tenth more.
+RECEIVED = 32_768
+
 # Bytes that are read at once, and the priority with which a pause ends when all have been looked at once.
 CHUNK, MOST_URGENT = 65_536, 2
 
@@ -72,7 +76,7 @@ class Client:
             self._is_chunked and self._framing > MOST_FRAMING
         ):
             raise TimeoutError("the body comes too slowly, or is all framing")
-        piece = self._sock.recv(size)
+        piece = self._sock.recv(max(size, RECEIVED))
         self._received += len(piece)
         self._framing += len(piece)
         return piece
