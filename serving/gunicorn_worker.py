@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -16,10 +15,10 @@ from serving.turns import TURN_SECONDS
 # twentieth less time, and with twice as many a tenth more.
 RECEIVED = 32_768
 
-# Bytes that are read at once, and the priority with which a pause ends when all have been looked at once.
-CHUNK, MOST_URGENT = 65_536, 2
+# The priority with which a pause ends when all others have been looked at once.
+MOST_URGENT = 2
 
-# A head must have arrived so many seconds after its first byte; between two pieces of a body or of an answer may be
+# A head must arrive within so many seconds of its first byte; between two pieces of a body or of an answer may be
 # as many; and so many after its beginning a body must come at this rate, in bytes a second.
 STALL_SECONDS, SLOWEST = 30, 1000
 
@@ -27,8 +26,8 @@ STALL_SECONDS, SLOWEST = 30, 1000
 # sizes of chunks, their extensions and trailers.
 MOST_FRAMING = 1_000_000
 
-# Bytes of a body that nobody has asked for, and that are read all the same: most clients read no answer before they
-# have sent all.
+# Bytes of a body that are left when the answer has gone, and which gunicorn reads before it looks for the next head:
+# most clients read no answer before they have sent all.
 MOST_UNREAD = 100_000_000
 
 # Connections that ask nothing are ended so many seconds after the worker was told to stop: a client that is about
@@ -42,39 +41,38 @@ class Client:
     def __init__(self, sock: socket.socket):
         self._sock = sock
         self._request: Any = None  # while one is being answered
-        self._began = time.monotonic()  # the request, or its head
-        self._received = 0  # since then
+        self._has_asked = False
+        self._began = 0.0  # when the head had arrived, or its first byte had
+        self._received = 0  # of its body, or before it of its head and of what nobody wanted of the body before
         self._framing = 0
-        self._is_chunked = False
-        self._turn_ends = self._began + TURN_SECONDS
+        self._turn_ends = 0.0
         sock.settimeout(STALL_SECONDS)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
     def setblocking(self, flag: bool) -> None:
-        """Keep the time limits, which gunicorn would take away."""
+        """Keep the time limit, which gunicorn would take away."""
 
     def begin(self, request: Any) -> None:
         """A request's head has arrived; None when its answer has gone, and the next one is waited for."""
         self._request = request
-        self._is_chunked = request is not None and any(name == "TRANSFER-ENCODING" for name, _ in request.headers)
+        self._has_asked = True
         self._began = time.monotonic()
-        self._turn_ends = self._began + TURN_SECONDS
         self._received = self._framing = 0
-        self._sock.settimeout(STALL_SECONDS if request else None)
+        self._turn_ends = self._began + TURN_SECONDS
+
+    def is_waiting(self) -> bool:
+        """Whether there is no request that is being answered."""
+        return self._request is None
 
     def recv(self, size: int) -> bytes:
         """Wait for bytes. Raises `TimeoutError` in a body; a head that does not arrive is as if the client had gone."""
-        now = time.monotonic()
-        if now >= self._turn_ends:  # gevent itself lets nobody else in while there is something to read
-            gevent.idle(MOST_URGENT)
-            self._turn_ends = time.monotonic() + TURN_SECONDS
         if self._request is None:
             return self._recv_head(size)
-        if now - self._began > STALL_SECONDS + self._received / SLOWEST or (
-            self._is_chunked and self._framing > MOST_FRAMING
-        ):
+        now = self._let_others_in()
+        is_slow = now - self._began > STALL_SECONDS + self._received / SLOWEST
+        if is_slow or (self._framing > MOST_FRAMING and self._is_chunked()):
             raise TimeoutError("the body comes too slowly, or is all framing")
         piece = self._sock.recv(max(size, RECEIVED))
         self._received += len(piece)
@@ -82,27 +80,32 @@ class Client:
         return piece
 
     def _recv_head(self, size: int) -> bytes:
-        try:
-            piece = self._sock.recv(size)
-            if not self._received:
-                self._began = time.monotonic()
-            self._received += len(piece)
-            # What is left of the head's seconds.
-            self._sock.settimeout(max(0.001, self._began + STALL_SECONDS - time.monotonic()))
-        except TimeoutError:
-            return b""
+        if self._received:
+            is_late = self._let_others_in() - self._began > STALL_SECONDS
+            if is_late or self._received > MOST_UNREAD:
+                return b""
+        while True:
+            try:
+                piece = self._sock.recv(size)
+                break
+            except TimeoutError:
+                if self._received or not self._has_asked:
+                    return b""
+        if not self._received:
+            self._began = time.monotonic()
+        self._received += len(piece)
         return piece
 
-    def is_read(self, body: Any) -> bool:
-        """Whether a body comes to its end, so that the next request can be read; the rest of it is forgotten."""
-        try:
-            for _ in range(MOST_UNREAD // CHUNK):
-                if not body.read(CHUNK):
-                    return True
-                self.took()
-        except Exception:  # whatever is wrong with it, the answer has gone
-            return False
-        return False
+    def _let_others_in(self) -> float:
+        now = time.monotonic()
+        if now >= self._turn_ends:  # gevent itself lets nobody else in while there is something to read
+            gevent.idle(MOST_URGENT)
+            now = time.monotonic()
+            self._turn_ends = now + TURN_SECONDS
+        return now
+
+    def _is_chunked(self) -> bool:
+        return any(name == "TRANSFER-ENCODING" for name, _ in self._request.headers)
 
     def took(self) -> None:
         """Something of the body has arrived where it was asked for."""
@@ -123,34 +126,26 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        self._clients: dict[Any, Client] = {}  # by their greenlets
-        self._waiting: set[Client] = set()  # for a request
+        self._clients: set[Client] = set()
 
     def init_process(self) -> None:
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        connection = gevent.getcurrent()  # there is a greenlet for each
-        self._clients[connection] = Client(client)
+        connection = Client(client)
+        self._clients.add(connection)
         try:
-            super().handle(listener, self._clients[connection], addr)
+            super().handle(listener, connection, addr)
         finally:
-            del self._clients[connection]
+            self._clients.discard(connection)
 
-    @contextlib.contextmanager
-    def timeout_ctx(self) -> Iterator[None]:
+    def timeout_ctx(self) -> Any:
         """Gunicorn waits in it for the head of a request."""
         # First whoever else has something to read: with one client that asks at once again, the others would wait
         # for 60 ms (99th percentile of 16) instead of 7.
         gevent.idle(MOST_URGENT)
-        client = self._clients[gevent.getcurrent()]
-        self._waiting.add(client)
-        try:
-            with super().timeout_ctx():
-                yield
-        finally:
-            self._waiting.discard(client)
+        return super().timeout_ctx()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         sock.begin(req)
@@ -158,8 +153,6 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
             super().handle_request(listener_name, req, sock, addr)
         except TimeoutError as error:
             raise StopIteration from error  # which ends the connection
-        if not sock.is_read(req.body):
-            raise StopIteration
         sock.begin(None)
 
     def run(self) -> None:
@@ -171,7 +164,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
             gevent.sleep(0.1)
         gevent.sleep(IDLE_SECONDS)
         while True:
-            for client in [*self._waiting]:
+            for client in [each for each in self._clients if each.is_waiting()]:
                 # What has arrived can still be read, and is answered: gevent's own shutdown would cancel that.
                 with contextlib.suppress(OSError), socket.socket(fileno=os.dup(client.fileno())) as twin:
                     twin.shutdown(socket.SHUT_RD)
