@@ -1,5 +1,9 @@
 # The first FROM and the first EXPOSE stay plain text in upper case: `eb local run` reads them so.
 FROM python:3.11-slim AS packages
+# gunicorn's parser is C, and compiled here where there is no wheel of it; Debian's own Python has its headers apart.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
+        $(test -e "$(python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || echo libpython3-dev) && \
+    rm -rf /var/lib/apt/lists/*
 RUN pip install pipenv==2026.10.3
 # The packages go into an environment of their own: Pipenv and what it needs stay behind in this stage.
 RUN python -m venv --without-pip /opt/venv

@@ -24,10 +24,14 @@ from serving.customer import SEED_CUSTOMER, features
 
 IMAGE, COURSE_IMAGE = "churn-serving:test", "churn-serving:course"
 
+COMPILER = re.findall(r"^RUN apt-get (?:.*\\\n)*.*$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
+
 # The course's file, with today's versions, and with the address that can be reached from outside.
 PIPENV = re.findall(r"pipenv==\S+", (ROOT / "Dockerfile").read_text())[0]
+# (And with what compiles gunicorn's parser, which has no wheel everywhere.)
 COURSE_DOCKERFILE = f"""\
 FROM python:3.11-slim
+{COMPILER}
 RUN pip install {PIPENV}
 WORKDIR /app
 COPY ["Pipfile", "Pipfile.lock", "./"]
