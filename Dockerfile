@@ -19,7 +19,7 @@ RUN find /opt/venv -depth \( -name tests -o -name __pycache__ -o -name '*.py[xi]
 
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="churn-serving" \
-      org.opencontainers.image.description="Which customers are about to leave: a scikit-learn model behind HTTP" \
+      org.opencontainers.image.description="A model of a table behind HTTP: which customers are about to leave" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.base.name="docker.io/library/python:3.11-slim"
 COPY --from=packages /opt/venv /opt/venv
@@ -28,6 +28,8 @@ ENV PATH=/opt/venv/bin:$PATH PORT=9696
 WORKDIR /app
 COPY ["gunicorn.conf.py", "predict.py", "./"]
 COPY ["serving/*.py", "serving/"]
+COPY ["serving/model/*.py", "serving/model/"]
+COPY ["serving/web/*.py", "serving/web/"]
 COPY ["templates/*", "templates/"]
 COPY ["static/*", "static/"]
 # Last, since it changes most often.

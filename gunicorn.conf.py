@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # gunicorn does so later
 
-from serving import metrics
+from serving.web import metrics
 
 
 def cores():
@@ -48,7 +48,7 @@ workers = number("WEB_CONCURRENCY") or cores()
 
 # One thread, and a greenlet for each connection: slow and stuck clients hold up nobody, and a thousand of them fit.
 # The class is gunicorn's own for gevent, with time limits.
-worker_class = "serving.gunicorn_worker.Worker"
+worker_class = "serving.web.gunicorn_worker.Worker"
 
 # Longer than a load balancer keeps an idle connection (60 s at AWS): it must be the one to close it,
 # or now and then it sends a request into a connection that has just gone, and answers 502.
@@ -84,7 +84,7 @@ def metrics_folder():
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder()
 
 # Lines of JSON, also gunicorn's own; `--access-logfile -` adds one a request.
-logger_class = "serving.gunicorn_log.Logger"
+logger_class = "serving.web.gunicorn_log.Logger"
 
 # Nobody asked for gunicorn's remote control, and a read-only file system has no place for its socket.
 control_socket_disable = True

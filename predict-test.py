@@ -1,13 +1,14 @@
-"""Ask a running churn service about one customer.
+"""Ask a running service about one customer, or with --example about the example that its model comes with.
 
-Prints the answer and whether the customer gets a promo email; exit status 1 where the service
-cannot be reached or answers an error.
+Prints the answer, and whether the customer gets a promo email; exit status 1 where the service cannot be reached,
+answers an error, or says something else of its example than its model does.
 """
 
 import argparse
 import os
 import sys
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 try:
     import requests
@@ -44,8 +45,41 @@ def predict_url(text: str) -> str:
     return url._replace(path="/predict" if url.path in ("", "/") else url.path).geturl()
 
 
+def ask(url: str, headers: dict[str, str | bytes], record: Any = None) -> Any:
+    """The decoded answer to a record, or without one to a GET; others end the script with a line."""
+    try:
+        response = requests.request("GET" if record is None else "POST", url, json=record, headers=headers, timeout=10)
+    except requests.RequestException as error:
+        sys.exit(f"predict-test.py: {url} cannot be reached (does the service run?): {error}")
+    try:
+        answer = response.json()
+        if response.ok:
+            return answer
+        sys.exit(f"predict-test.py: {url} answered {response.status_code}: {answer['detail']}")
+    except (ValueError, TypeError, KeyError):
+        sys.exit(f"predict-test.py: {url} answered {response.status_code}, and not as a churn service does")
+
+
+def ask_about_the_example(url: str, headers: dict[str, str | bytes]) -> None:
+    """Ask /predict what /model says that it answers."""
+    model_url = urljoin(url, "model")
+    model = ask(model_url, headers)
+    try:
+        if not (example := model["example"]):
+            sys.exit(f"predict-test.py: {model_url} shows its example to holders of a key: --api-key")
+        record, expected = example["record"], example["probability"]
+        print(record)
+        answer = ask(url, headers, record)
+        print(answer)
+        found = answer[f"{model['schema']['target']}_probability"]
+    except (TypeError, KeyError):
+        sys.exit(f"predict-test.py: {url} answered, and not as a churn service does")
+    if abs(found - expected) > 1e-9:
+        sys.exit(f"predict-test.py: {url} answered {found}, and its model says {expected}")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Ask a running churn service about one customer.")
+    parser = argparse.ArgumentParser(description="Ask a running service about one customer.")
     parser.add_argument(
         "--url",
         type=predict_url,
@@ -53,25 +87,22 @@ def main() -> None:
         help="the service; a bare host works (default: %(default)s)",
     )
     parser.add_argument("--api-key", default=os.environ.get("SERVING_API_KEY"), help="(default: $SERVING_API_KEY)")
+    parser.add_argument(
+        "--example", action="store_true", help="ask about the example that the service's model comes with"
+    )
     args = parser.parse_args()
     if "CHURN_API_KEY" in os.environ:
         sys.exit("predict-test.py: CHURN_API_KEY is now called SERVING_API_KEY; set that one instead")
-    url = args.url
     # As the bytes that were typed: requests would send text as Latin-1.
-    headers = {"X-API-Key": os.fsencode(args.api_key).strip()} if args.api_key else {}
-    try:
-        response = requests.post(url, json=CUSTOMER, headers=headers, timeout=10)
-    except requests.RequestException as error:
-        sys.exit(f"predict-test.py: {url} cannot be reached (does the service run?): {error}")
-    try:
-        answer = response.json()
-        if not response.ok:
-            sys.exit(f"predict-test.py: {url} answered {response.status_code}: {answer['detail']}")
-        churn = answer["churn"]
-    except (ValueError, TypeError, KeyError):
-        sys.exit(f"predict-test.py: {url} answered {response.status_code}, and not as a churn service does")
+    headers: dict[str, str | bytes] = {"X-API-Key": os.fsencode(args.api_key).strip()} if args.api_key else {}
+    if args.example:
+        ask_about_the_example(args.url, headers)
+        return
+    answer = ask(args.url, headers, CUSTOMER)
+    if not (isinstance(answer, dict) and isinstance(answer.get("churn"), bool)):
+        sys.exit(f"predict-test.py: {args.url} answered 200, and not as a churn service does")
     print(answer)
-    print(f"{'' if churn else 'not '}sending promo email to {CUSTOMER_ID}")
+    print(f"{'' if answer['churn'] else 'not '}sending promo email to {CUSTOMER_ID}")
 
 
 if __name__ == "__main__":

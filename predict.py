@@ -1,4 +1,4 @@
-"""The churn service: `gunicorn predict:app`, or `python predict.py` for development."""
+"""The service: `gunicorn predict:app`, or `python predict.py` for development."""
 
 import errno
 import os
@@ -10,24 +10,22 @@ from typing import IO
 import flask_swagger_ui
 import msgspec
 from flask import Flask, Response, render_template, request, send_from_directory
-from msgspec.structs import astuple
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from serving import about, bodies, exposition, keys, logs, openapi, page, prediction, problem, table, web
-from serving.customer import SEED_CUSTOMER, InvalidCustomers
-from serving.metrics import meter
-from serving.model import NotExplainable
-from serving.pickles import BadModel
-from serving.problem import Problem
+from serving import table
+from serving.errors import InvalidRecords
+from serving.model.base import NotExplainable
+from serving.model.stand_ins import BadModel
 from serving.records import NotJSON, TooMuch
 from serving.rows import BadTable
-from serving.served_model import ServedModel
-from serving.settings import BadSetting, Settings, from_environment
+from serving.web import about, bodies, exposition, flask_service, keys, logs, openapi, page, problem
+from serving.web.metrics import Form, meter
+from serving.web.problem import Problem
+from serving.web.served_model import ServedModel
+from serving.web.settings import BadSetting, Settings, from_environment
 
 HERE = Path(__file__).parent
 SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
-
-SEED = astuple(SEED_CUSTOMER)
 
 # How a disk says that it takes no more; where it is read-only, Python finds no temporary folder.
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
@@ -37,16 +35,15 @@ REFUSED: dict[type[Exception], tuple[int, str]] = {
     NotJSON: (400, "The body is not JSON: {}."),
     BadTable: (400, "The table cannot be read: {}."),
     TooMuch: (413, "{}"),
-    InvalidCustomers: (422, "{}"),
+    InvalidRecords: (422, "{}"),
     NotExplainable: (422, "{}"),
 }
 
 
 def create_app(settings: Settings) -> Flask:
     """The service with these settings. Raises `BadModel`, and `OSError` where the model cannot be read."""
-    served = ServedModel(HERE / settings.model)
-    logs.model_loaded(served.model.about)
-    app = web.Service(__name__, served)
+    served = ServedModel(HERE, settings)
+    app = flask_service.Service(__name__, served)
     api_keys, metrics_keys = keys.configured(settings), keys.configured(settings, also=settings.metrics_key)
     if api_keys is None:
         app.logger.warning(keys.OPEN)
@@ -58,7 +55,8 @@ def create_app(settings: Settings) -> Flask:
     @app.get("/health")
     def health() -> Response:
         try:
-            served.model.probability(SEED)
+            example = msgspec.json.encode(served.predictor.model.schema.example)
+            served.predictor.predict(served.predictor.read(example, 1))
         except Exception as error:
             raise Problem(503, "The model does not score; the service's log says why.") from error
         return _json({"status": "ok"})
@@ -69,41 +67,55 @@ def create_app(settings: Settings) -> Flask:
         if api_keys is not None:
             api_keys.check(environ)
         explain = bool(environ.get("QUERY_STRING")) and _asks_for_reasons()
-        match web.mimetype(environ):
-            case web.JSON:
-                body = bodies.whole(environ, settings.max_json_bytes)
-                return _json(prediction.answer(served.model, body, settings.max_records, explain))
-            case web.CSV:
-                return web.file_response(_scored_table(explain), web.CSV)
+        match flask_service.mimetype(environ):
+            case flask_service.JSON:
+                return _predicted(bodies.whole(environ, settings.max_json_bytes), explain)
+            case flask_service.CSV:
+                return flask_service.file_response(_scored_table(explain), flask_service.CSV)
             case other:
-                it_is = other or "not there"
-                raise Problem(
-                    415, f"Send the header Content-Type: {web.JSON}, or {web.CSV} for a table (it is {it_is})."
-                )
+                wanted = f"{flask_service.JSON}, or {flask_service.CSV} for a table"
+                raise Problem(415, f"Send the header Content-Type: {wanted} (it is {other or 'not there'}).")
+
+    def _predicted(body: bytes, explain: bool) -> Response:
+        predictor = served.predictor
+        try:
+            records = predictor.read(body, settings.max_records)
+        except InvalidRecords as invalid:
+            form: Form = "array" if body.lstrip().startswith(b"[") else "object"
+            meter.invalid(form, invalid.errors, invalid.number)
+            raise
+        probabilities, answer = predictor.predict(records, explain)
+        meter.scored("array" if records.is_array else "object", records.columns, probabilities, records.unusual)
+        return _json(answer)
 
     def _scored_table(explain: bool) -> IO[bytes]:
+        upload = bodies.Body(request.environ, settings.max_table_bytes)
         try:
-            return table.score(bodies.Body(request.environ, settings.max_table_bytes), served.model, explain)
+            return table.score(upload, served.predictor, explain, meter)
         except OSError as error:
             if error.errno in NO_DISK:
                 raise Problem(507, "The service has no disk left to keep the scored table on.") from error
             raise
 
+    def _hides() -> bool:
+        """Whether values that may be ids are not for whoever asks."""
+        return api_keys is not None and not api_keys.opens(request.environ)
+
     @app.get("/model")
     def about_model() -> Response:
-        return _json(about.served(served.model))
+        return _json(about.served(served.predictor, _hides()))
 
     @app.get("/")
     def index() -> Response:
-        return web.page(render_template("page.html", **page.context(about.served(served.model))))
+        return flask_service.page(render_template("page.html", **page.context(served.predictor, _hides())))
 
     @app.get("/openapi.json")
     def description() -> Response:
-        return _json(openapi.document())
+        return _json(openapi.document(served.predictor, _hides()))
 
     @app.get("/docs")
     def docs() -> Response:
-        return web.page(render_template("docs.html"))
+        return flask_service.page(render_template("docs.html"))
 
     @app.get("/docs/<path:file>")
     def docs_asset(file: str) -> Response:
@@ -113,18 +125,18 @@ def create_app(settings: Settings) -> Flask:
     def all_metrics() -> Response:
         if metrics_keys is not None:
             metrics_keys.check(request.environ)
-        return Response(exposition.page(meter.total(), served.model.about), content_type=exposition.MEDIA_TYPE)
+        return Response(exposition.page(meter.total(), served.predictor.model), content_type=exposition.MEDIA_TYPE)
 
     for kind, (status, sentence) in REFUSED.items():
         app.register_error_handler(kind, partial(_refused, status, sentence))
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> Response:  # noqa: ARG001 (it does not know the limit)
-        if request.mimetype == web.CSV:
+        if request.mimetype == flask_service.CSV:
             detail = f"A table can have {settings.max_table_bytes:,} bytes (SERVING_MAX_TABLE_BYTES); send it in parts."
         else:
             limit = f"A JSON body can have {settings.max_json_bytes:,} bytes (SERVING_MAX_JSON_BYTES)"
-            detail = f"{limit}; send more customers as a table (CSV)."
+            detail = f"{limit}; send more as a table (CSV)."
         return _problem(Problem(413, detail))
 
     @app.errorhandler(Problem)
@@ -140,7 +152,7 @@ def create_app(settings: Settings) -> Flask:
         detail = error.description or ""
         if isinstance(error, MethodNotAllowed):
             detail = f"{request.path} takes {' and '.join(sorted(error.valid_methods or ()))}, not {request.method}."
-        answer.data = Problem(answer.status_code, detail).json(web.request_id(request))
+        answer.data = Problem(answer.status_code, detail).json(flask_service.request_id(request))
         answer.content_type = problem.MEDIA_TYPE
         return answer
 
@@ -163,11 +175,13 @@ def _refused(status: int, sentence: str, error: Exception) -> Response:
 
 
 def _json(answer: object) -> Response:
-    return web.JSONResponse(msgspec.json.encode(answer))
+    return flask_service.JSONResponse(msgspec.json.encode(answer))
 
 
 def _problem(found: Problem) -> Response:
-    return Response(found.json(web.request_id(request)), found.status, found.headers, content_type=problem.MEDIA_TYPE)
+    return Response(
+        found.json(flask_service.request_id(request)), found.status, found.headers, content_type=problem.MEDIA_TYPE
+    )
 
 
 logs.start()

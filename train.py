@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 try:
-    from serving import dataset, figures, model, training
+    from serving.model import file
     from serving.rows import BadTable
+    from serving.training import fitting, table, telecom
 except ModuleNotFoundError as error:
     sys.exit(f"train.py needs the package {error.name}; install it with: pipenv sync --dev")
 
@@ -43,24 +44,24 @@ def main() -> None:
     args = arguments()
     output = args.output or Path(f"model_C={args.C}.bin")
     try:
-        table = dataset.read(args.table) if args.table else dataset.packaged()
-        prepared = training.prepare(table)
+        records = table.read(args.table, telecom.SCHEMA) if args.table else telecom.packaged()
+        prepared = fitting.prepare(records)
 
         print(f"doing validation with C={args.C}")
         scores = []
-        for fold, auc in enumerate(training.cross_validate(prepared.train, args.C)):
+        for fold, auc in enumerate(fitting.cross_validate(prepared.train, args.C)):
             print(f"auc on fold {fold} is {auc}")
             scores.append(auc)
         print("validation results:")
         print(f"C={args.C} {statistics.mean(scores):.3f} +- {statistics.pstdev(scores):.3f}")
 
         print("training the final model")
-        classifier = training.fit(prepared.train, args.C)
-        found = training.evaluate(table, prepared, classifier, args.C, scores)
+        classifier = fitting.fit(prepared.train, args.C)
+        found = fitting.evaluate(records, prepared, classifier, args.C, scores)
         print(f"auc={found.auc.test}")
 
-        figures.attach(found, classifier)
-        model.write((prepared.vectorizer, classifier), output)
+        file.attach(records.schema, found, classifier)
+        file.write((prepared.vectorizer, classifier), output)
         print(f"the model is saved to {output}")
     except BadTable as error:
         sys.exit(f"train.py: {error}")

@@ -4,25 +4,17 @@ from pathlib import Path
 
 import msgspec
 
-from serving import model, prediction
-from serving.metrics import meter
-from serving.records import from_json
+from serving.model import trial
+from serving.prediction import Predictor
 
-
-def nothing(*args):
-    """Take the place of what counts."""
-
-
-meter.scored = meter.scored_alone = nothing
-churn_model = model.read(Path(__file__).parent.parent / "model_C=1.0.bin")
+predictor = Predictor(trial.read([Path(__file__).parent.parent / "model_C=1.0.bin"]))
 
 
 def app(environ, start_response):
     body = b"PONG"
     if environ["REQUEST_METHOD"] == "POST":
         length = int(environ["CONTENT_LENGTH"])
-        body = msgspec.json.encode(
-            prediction.predict(churn_model, from_json(environ["wsgi.input"].read(length), most=10_000), explain=False)
-        )
+        records = predictor.read(environ["wsgi.input"].read(length), most=10_000)
+        body = msgspec.json.encode(predictor.predict(records)[1])
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]

@@ -56,5 +56,5 @@ for _ in range(requests):
     assert b"".join(answer).startswith(b'{"churn_probability":0.339064')
     if hasattr(answer, "close"):
         answer.close()
-if "serving.metrics" in sys.modules:  # where the last second's requests still wait to be passed on
-    sys.modules["serving.metrics"].meter.flush()
+if "serving.web.metrics" in sys.modules:  # where the last second's requests still wait to be passed on
+    sys.modules["serving.web.metrics"].meter.flush()

@@ -1,7 +1,7 @@
 """This service with a meter that counts nothing: what it does more of is what the metrics cost."""
 
 from predict import app
-from serving.metrics import meter
+from serving.web.metrics import meter
 
 __all__ = ["app"]
 
@@ -10,4 +10,4 @@ def nothing(*args: object, **options: object) -> None:
     """Take the place of a method that counts."""
 
 
-meter.request = meter.scored = meter.scored_alone = meter.invalid = nothing
+meter.request = meter.scored = meter.invalid = nothing

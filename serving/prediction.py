@@ -1,63 +1,45 @@
-"""What the service says of a customer."""
+"""What the service says of a record."""
 
+from collections.abc import Sequence
 from itertools import repeat
-from typing import Annotated
+from typing import Any
 
-from msgspec import Meta, Struct
-from msgspec.structs import astuple
+import msgspec
 
-from serving.customer import Customer, CustomerId, InvalidCustomers, columns_of
-from serving.metrics import meter
-from serving.model import THRESHOLD, Model, Reason
-from serving.records import from_json
-from serving.turns import in_turns
+from serving.model.base import Model, Reason
+from serving.records import Id, JSONReader, Records
+from serving.schema import Schema
 
 
-class Prediction(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The probability that a customer leaves, and whether that calls for a discount.
+class Predictor:
+    """A model, with what its records are read by and its answers are made of."""
 
-    `customerid` is the customer's, where it had one; `reasons` where they were asked for.
-    """
+    def __init__(self, model: Model, lenient: bool = False):
+        self.model = model
+        self.lenient = lenient
+        self.read = JSONReader(model.schema, lenient)
+        self._prediction = _prediction(model.schema)
 
-    churn_probability: Annotated[float, Meta(ge=0, le=1)]
-    churn: bool
-    customerid: CustomerId = None
-    reasons: list[Reason] | None = None
+    def predict(self, records: Records, explain: bool = False) -> tuple[list[float], Any]:
+        """The probabilities of records, and the answer: a prediction, or one each, in order, for an array.
 
-
-def answer(model: Model, text: bytes, most: int, explain: bool) -> Prediction | list[Prediction]:
-    """The prediction for the customer in a JSON text, or one each for at most so many customers; they are counted.
-
-    Raises `NotJSON`, `InvalidCustomers`, `TooMuch` and `NotExplainable`.
-    """
-    try:
-        customers = from_json(text, most)
-    except InvalidCustomers as invalid:
-        meter.invalid(
-            "array" if text.lstrip().startswith(b"[") else "object",
-            invalid.errors,
-            customers=len({error.index for error in invalid.errors}),
-        )
-        raise
-    return predict(model, customers, explain)
+        With `explain` each has its reasons; raises `NotExplainable` where the model has none.
+        """
+        schema, columns = self.model.schema, records.columns
+        probabilities = self.model.probabilities(columns)
+        ids = [records.ids] if schema.id else []
+        unusual = map(records.unusual.get, range(len(probabilities))) if records.unusual else repeat(None)
+        reasons: Sequence[Any] | repeat[None] = self.model.reasons(columns) if explain else repeat(None)
+        decisions = map(schema.threshold.__le__, probabilities)
+        predictions = [*map(self._prediction, probabilities, decisions, *ids, unusual, reasons)]
+        return probabilities, predictions if records.is_array else predictions[0]
 
 
-def predict(model: Model, customers: Customer | list[Customer], explain: bool) -> Prediction | list[Prediction]:
-    """The prediction for a customer, or one each, in order, for several; they are counted.
-
-    With `explain` each has its reasons; raises `NotExplainable` where the model has none.
-    """
-    if isinstance(customers, Customer):
-        row = astuple(customers)
-        probability = model.probability(row)
-        reasons = model.reasons(row) if explain else None
-        meter.scored_alone(row, probability)
-        return Prediction(probability, probability >= THRESHOLD, customers.customerid, reasons)
-    rows = [*map(astuple, customers)]
-    columns = columns_of(rows)
-    probabilities = model.probabilities(columns)
-    reasons_of_each = map(model.reasons, in_turns(rows)) if explain else repeat(None)
-    decisions = map(THRESHOLD.__le__, probabilities)
-    predictions = [*map(Prediction, probabilities, decisions, [each.customerid for each in customers], reasons_of_each)]
-    meter.scored("array", columns, probabilities)
-    return predictions
+def _prediction(schema: Schema) -> type:
+    """The type of a prediction: the probability of yes, whether that is enough, and the record's id, if it has one."""
+    names = {"probability": f"{schema.target}_probability", "decision": schema.target, "id_": schema.id or ""}
+    fields: list[tuple[Any, ...]] = [("probability", float), ("decision", bool)]
+    if schema.id:
+        fields.append(("id_", Id, None))
+    fields += [("unusual", list[str] | None, None), ("reasons", list[Reason] | None, None)]
+    return msgspec.defstruct("Prediction", fields, rename=names.get, omit_defaults=True, frozen=True, gc=False)

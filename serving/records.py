@@ -1,26 +1,40 @@
-"""JSON -> customers, with limits on what it may cost to read."""
+"""Records -> columns of values: JSON decoded and held to the schema, blanks filled, unusual values noted."""
 
 import codecs
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
+from msgspec.structs import astuple
 
-from serving.customer import FIELDS, MOST_ERRORS, MOST_OTHER_KEYS, Customer, FieldError, InvalidCustomers, from_record
+from serving import errors
+from serving.errors import MOST_ERRORS, FieldError, InvalidRecords
+from serving.fields import LARGEST_NUMBER, Field, Value, canonical
+from serving.schema import Schema
 from serving.turns import in_turns
 
-# How the raw table spells the one key that nothing misses where it is overlooked.
-RAW_ID = b"customerID"
-
-# Values that a text may have for each customer that it may have: read, each can take up to 200 bytes
-# and 0.4 us, in which nobody else is answered. (Lists in lists are the most expensive.)
+# Values that a text may have for each record that it may have, besides its fields: read, each can take up to
+# 200 bytes and 0.4 us, in which nobody else is answered. (Lists in lists are the most expensive.)
 VALUES_A_RECORD = 50
+
+# Keys that a record can have besides its fields: what a CRM adds, and not what fills memory.
+MOST_OTHER_KEYS = 1000
 
 # Misspellings are looked for in so many errors of an answer: comparing names takes time.
 MOST_SUGGESTIONS = 20
 
-# Bytes that are looked through at once.
+# Bytes that are looked through at once, and for an id in another spelling at all.
 PIECE = 65_536
 
-_canonical_customers = msgspec.json.Decoder(Customer | list[Customer])
+# Makes the canonical spelling of what is ASCII.
+CANONICAL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ ", b"abcdefghijklmnopqrstuvwxyz_")
+
+Id = str | int | None
+Columns = list[Sequence[Any]]
+# By a record's place, the fields whose values are unusual.
+Unusual = dict[int, list[str]]
+
 # Numbers too large for a float become infinite here, so that the field can be named.
 _any_json = msgspec.json.Decoder(float_hook=float)
 
@@ -30,68 +44,177 @@ class NotJSON(ValueError):
 
 
 class TooMuch(ValueError):
-    """An array has more customers, or a text more values, than are taken at once; the message says how many are."""
+    """An array has more records, or a text more values, than are taken at once; the message says how many are."""
 
 
-def from_json(text: bytes, most: int) -> Customer | list[Customer]:
-    """The customer of a JSON object, or the customers of a JSON array of at most so many, in order.
+class Records(NamedTuple):
+    """Records by column, in the order of the schema's fields; `ids` where the schema has an id."""
 
-    Both the canonical and the raw table's spelling are understood. Raises `NotJSON` where the
-    text is not JSON, `InvalidCustomers` where it does not hold customers, and `TooMuch`.
+    columns: Columns
+    ids: Sequence[Id]
+    unusual: Unusual
+    is_array: bool
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+
+class JSONReader:
+    """Reads JSON texts that hold records of a schema.
+
+    The schema's own spelling is the fastest. A `lenient` reader takes what is missing or not allowed as counting
+    nothing, as a DictVectorizer does, and notes it as unusual.
     """
+
+    def __init__(self, schema: Schema, lenient: bool = False):
+        self._schema = schema
+        self._lenient = lenient
+        self._decode = _decoder(schema)
+
+    def __call__(self, text: bytes, most: int) -> Records:
+        """The record of a JSON object, or the records of an array of at most so many, in order.
+
+        Raises `NotJSON`, `InvalidRecords` where the text does not hold records, and `TooMuch`.
+        """
+        try:
+            if not text.isascii():
+                _require_utf8(text)  # msgspec does not look into the strings that it skips
+            decoded = self._decode(text)
+        except msgspec.ValidationError:
+            return self._from_any_json(text, most)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _not_json(text, error) from error
+        is_array = isinstance(decoded, list)
+        if is_array:
+            self._require_at_most(most, decoded)
+        columns: Columns = [*zip(*map(astuple, decoded if is_array else [decoded]), strict=True)]
+        columns = columns or [()] * (len(self._schema.fields) + bool(self._schema.id))
+        ids = columns.pop() if self._schema.id else ()
+        if ids and ids[0] is None and self._names_id(text):
+            return self._from_any_json(text, most)
+        return Records(columns, ids, finish(self._schema, columns, {}), is_array)
+
+    def _names_id(self, text: bytes) -> bool:
+        """Whether the id may be there in another spelling, since nothing misses it where it is overlooked."""
+        return canonical(self._schema.id or "").encode() in text[:PIECE].translate(CANONICAL)
+
+    def _from_any_json(self, text: bytes, most: int) -> Records:
+        # Counted before it is read. A comma or a bracket inside a text counts too, which does no harm.
+        a_record = max(VALUES_A_RECORD, 2 * len(self._schema.fields))
+        most_values = len(self._schema.fields) + MOST_OTHER_KEYS + a_record * most
+        if text.count(b",") + text.count(b"[") + text.count(b"{") > most_values:
+            raise TooMuch(
+                f"A JSON body can have {most_values:,} values ({a_record} for each of SERVING_MAX_RECORDS); "
+                "leave out keys that are no fields, or send a table (CSV)."
+            )
+        try:
+            decoded = _any_json.decode(text)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise _not_json(text, error) from error
+        is_array = isinstance(decoded, list)
+        if is_array:
+            self._require_at_most(most, decoded)
+        rows: list[list[Value]] = []
+        ids: list[Id] = []
+        found: list[FieldError] = []
+        ignored: Unusual = {}
+        for index, record in enumerate(in_turns(decoded if is_array else [decoded])):
+            row, wrong = self._row(record, index, len(found) < MOST_SUGGESTIONS)
+            if self._lenient and row:
+                ignored[index] = [error.field for error in wrong if error.field in self._schema.names]
+                wrong = [error for error in wrong if error.field not in self._schema.names]
+            found += wrong
+            if len(found) > MOST_ERRORS:
+                break
+            ids.append(row.pop() if row else None)
+            rows.append(row)
+        if found:
+            raise InvalidRecords(found, self._schema)
+        columns: Columns = [*zip(*rows, strict=True)] or [() for _ in self._schema.fields]
+        return Records(columns, ids, finish(self._schema, columns, ignored), is_array)
+
+    def _row(self, record: object, index: int, misspellings: bool) -> tuple[list[Any], list[FieldError]]:
+        """The values of a decoded object, the last one its id, and what is wrong; no values where it is none at all."""
+        schema = self._schema
+        if not isinstance(record, dict):
+            message = f"each {schema.words.record} is a JSON object with {len(schema.fields)} fields, not "
+            return [], [FieldError(index=index, message=message + errors.shown(record))]
+        if len(record) > len(schema.fields) + MOST_OTHER_KEYS:
+            besides = f"and can have {MOST_OTHER_KEYS:,} besides its {len(schema.fields)} fields"
+            return [], [FieldError(index=index, message=f"it has {len(record):,} keys, {besides}")]
+        # A key in the schema's own spelling wins over other spellings of it.
+        given = {schema.meant(key): value for key, value in record.items()} | record
+        row: list[Any] = []
+        wrong = []
+        for field in schema.fields:
+            try:
+                row.append(field.read(given[field.name]))
+                continue
+            except KeyError:
+                misspelt = errors.closest(field.name, given, schema) if misspellings and not self._lenient else None
+                wrong.append(errors.missing(field, "it is missing", misspelt, index))
+            except ValueError:
+                wrong.append(errors.wrong(field, given[field.name], index))
+            row.append(nothing(field, given.get(field.name)))
+        id_ = given.get(schema.id) if schema.id else None
+        id_ = int(id_) if isinstance(id_, float) and id_.is_integer() else id_
+        if not isinstance(id_, str | int | None) or isinstance(id_, bool):
+            message = f"{errors.shown(id_)} cannot be an id"
+            wrong.append(FieldError(index=index, field=schema.id, message=message, allowed="text or a whole number"))
+        return [*row, id_], wrong
+
+    def _require_at_most(self, most: int, records: list[Any]) -> None:
+        if len(records) > most:
+            many = f"{most:,} {self._schema.words.records}"
+            raise TooMuch(f"An array can have {many} (SERVING_MAX_RECORDS); send more as a table (CSV).")
+
+
+def nothing(field: Field, given: object) -> Value:
+    """What a value that is not allowed counts as: nothing, or itself where it is a number that can be summed."""
+    if field.is_number and isinstance(given, int | float) and abs(given) <= LARGEST_NUMBER:
+        return float(given)
+    return 0.0 if field.is_number else UNSET
+
+
+def finish(schema: Schema, columns: Columns, unusual: Unusual) -> Unusual:
+    """Fill the blanks in columns, in place, as training did; add numbers beyond what it held to what is unusual."""
+    filled: dict[int, set[int]] = {}
+    for place, blank in schema.blanks:
+        if None in (column := columns[place]):
+            filled[place] = {index for index, value in enumerate(column) if value is None}
+            columns[place] = [blank if value is None else value for value in column]
+    for place, name, least, greatest in schema.bounded:
+        column = columns[place]
+        if column and (min(column) < least or max(column) > greatest):
+            for index, value in enumerate(column):
+                is_beyond = not least <= value <= greatest and index not in filled.get(place, ())
+                if is_beyond and name not in (names := unusual.setdefault(index, [])):
+                    names.append(name)
+    return unusual
+
+
+def _decoder(schema: Schema) -> Callable[[bytes], Any]:
+    """A decoder of an object or an array of them; each becomes a Struct of its fields in order, and its id."""
+    fields: list[tuple[Any, ...]] = [(f"f{place}", field.decoded) for place, field in enumerate(schema.fields)]
+    names = {f"f{place}": field.name for place, field in enumerate(schema.fields)}
+    if schema.id:
+        fields.append(("id_", Id, None))
+        names["id_"] = schema.id
     try:
-        if not text.isascii():
-            _require_utf8(text)  # msgspec does not look into the strings that it skips
-        if RAW_ID[-1:] in text and RAW_ID in text:  # of which the first alone is found much faster
-            return _from_any_json(text, most)
-        customers: Customer | list[Customer] = _canonical_customers.decode(text)
-    except msgspec.ValidationError:
-        return _from_any_json(text, most)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _not_json(text, error) from error
-    if isinstance(customers, list):
-        _require_at_most(most, customers)
-    return customers
+        record = msgspec.defstruct("Record", fields, rename=names, frozen=True, gc=False)
+        return msgspec.json.Decoder(record | list[record]).decode  # type: ignore[valid-type]
+    except ValueError:  # it takes no names with quotes, backslashes or control characters
+        return _unknown
+
+
+def _unknown(text: bytes) -> Any:  # noqa: ARG001 (as a decoder's)
+    raise msgspec.ValidationError
 
 
 def _require_utf8(text: bytes) -> None:
     # Piece by piece: one character can make the whole take four times the memory of its bytes.
     for _ in codecs.iterdecode((text[start : start + PIECE] for start in range(0, len(text), PIECE)), "utf-8"):
         pass
-
-
-def _from_any_json(text: bytes, most: int) -> Customer | list[Customer]:
-    # Counted before it is read. A comma or a bracket inside a text counts too, which does no harm.
-    most_values = len(FIELDS) + MOST_OTHER_KEYS + VALUES_A_RECORD * most
-    if text.count(b",") + text.count(b"[") + text.count(b"{") > most_values:
-        raise TooMuch(
-            f"A JSON body can have {most_values:,} values ({VALUES_A_RECORD} for each of SERVING_MAX_RECORDS); "
-            "leave out keys that are no fields, or send a table (CSV)."
-        )
-    try:
-        decoded = _any_json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _not_json(text, error) from error
-    if not isinstance(decoded, list):
-        return from_record(decoded)
-    _require_at_most(most, decoded)
-    customers: list[Customer] = []
-    errors: list[FieldError] = []
-    for index, record in enumerate(in_turns(decoded)):
-        try:
-            customers.append(from_record(record, index, misspellings=len(errors) < MOST_SUGGESTIONS))
-        except InvalidCustomers as invalid:
-            errors += invalid.errors
-            if len(errors) > MOST_ERRORS:
-                break
-    if errors:
-        raise InvalidCustomers(errors)
-    return customers
-
-
-def _require_at_most(most: int, records: list[object] | list[Customer]) -> None:
-    if len(records) > most:
-        raise TooMuch(f"An array can have {most:,} customers (SERVING_MAX_RECORDS); send more as a table (CSV).")
 
 
 def _not_json(text: bytes, error: Exception) -> NotJSON:

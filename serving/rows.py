@@ -1,24 +1,16 @@
-"""Customers from rows of text, as tables have them."""
+"""Rows of text, as tables have them -> columns of values."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec.structs import astuple
 
-from serving.customer import (
-    CATEGORIES,
-    FIELDS,
-    NUMBERS,
-    Columns,
-    Field,
-    FieldError,
-    InvalidCustomers,
-    canonical,
-    closest,
-    error_of,
-    from_record,
-)
+from serving import errors
+from serving.errors import FieldError, InvalidRecords
+from serving.fields import Field, canonical
+from serving.records import Columns, Unusual, finish, nothing
+from serving.schema import Schema
 from serving.turns import in_turns
 
 # So that other spellings of values do not pile up: so many are remembered, and of none more characters.
@@ -32,91 +24,101 @@ class BadTable(ValueError):
 
 
 class RowReader:
-    """Reads rows with these columns.
+    """Reads rows with these columns as records of a schema.
 
-    The columns may be spelt as the raw table does. Raises `InvalidCustomers` where a field is
-    missing or there twice.
+    Raises `InvalidRecords` where a field is missing or there twice. A `lenient` reader takes what is missing or not
+    allowed as counting nothing, and notes it as unusual.
     """
 
-    def __init__(self, columns: Sequence[str]):
-        names = [canonical(column) for column in columns]
-        errors = [error for field in FIELDS for error in _column_errors(field, names)]
-        if errors:
-            raise InvalidCustomers(errors, who="The table's header is")
-        self._positions = [names.index(field.name) for field in FIELDS]
-        categories = [_Categories(field).__getitem__ for field in CATEGORIES]
-        self._readers = [*categories, *(msgspec.json.Decoder(field.type).decode for field in NUMBERS)]
+    def __init__(self, schema: Schema, header: Sequence[str], lenient: bool = False):
+        self._schema = schema
+        self._lenient = lenient
+        exact = {*header} & schema.names.keys()
+        # A column in the schema's own spelling wins over other spellings of it.
+        names = [name if name in exact or schema.meant(name) in exact else schema.meant(name) for name in header]
+        times = Counter(names)
+        wrong = [_column_error(field, header, schema, times[field.name]) for field in schema.fields]
+        if found := [error for error in wrong if error and not (lenient and not times[error.field or ""])]:
+            raise InvalidRecords(found, schema, who="The table's header is")
+        # None for a column that is not there.
+        self._positions = [names.index(field.name) if field.name in times else None for field in schema.fields]
+        self._readers = [_reader(field) for field in schema.fields]
 
-    def __call__(self, rows: Sequence[Cells]) -> tuple[Columns, dict[int, list[FieldError]]]:
-        """The customers of rows that have all columns, by column, and the errors of the others by their place.
+    def __call__(self, rows: Sequence[Cells]) -> tuple[Columns, Unusual, dict[int, list[FieldError]]]:
+        """The records of rows that have all columns, by column, what is unusual, and the errors of the others.
 
-        Column by column, which takes half the time of row by row.
+        Both by a place: what is unusual among the records, errors among the rows. It is done column by column, which
+        takes half the time of row by row.
         """
-        by_position = [*zip(*rows, strict=True)] or [()] * (max(self._positions) + 1)
-        readings = [
-            _read(reader, by_position[each]) for reader, each in zip(self._readers, self._positions, strict=True)
-        ]
-        columns = [values for values, _ in readings]
-        unread = {place for _, places in readings for place in places}
-        errors: dict[int, list[FieldError]] = {}
-        for place in in_turns(sorted(unread)):
-            record = {field.name: rows[place][each] for field, each in zip(FIELDS, self._positions, strict=True)}
+        by_position = [*zip(*rows, strict=True)]
+        columns: list[list[Any]] = []
+        wrong: dict[int, list[FieldError]] = {}
+        for field, read, position in zip(self._schema.fields, self._readers, self._positions, strict=True):
+            if position is None:
+                columns.append([nothing(field, None)] * len(rows))
+                for place in range(len(rows)):
+                    wrong.setdefault(place, []).append(FieldError(index=place, field=field.name, message="missing"))
+                continue
+            cells = by_position[position] if rows else ()
             try:
-                values = astuple(from_record(record, place, numbers_as_text=True))
-            except InvalidCustomers as invalid:
-                errors[place] = invalid.errors
-            else:
-                for column, value in zip(columns, values, strict=False):
-                    column[place] = value
-        for place in reversed(errors):
+                columns.append([*map(read, cells)])
+            except UNREAD:
+                columns.append([_value(field, read, cell, place, wrong) for place, cell in in_turns(enumerate(cells))])
+        if self._lenient:
+            ignored: Unusual = {place: [each.field or "" for each in wrong[place]] for place in wrong}
+            return [*columns], finish(self._schema, [*columns], ignored), {}
+        for place in sorted(wrong, reverse=True):
             for column in columns:
                 del column[place]
-        return columns, errors
+        finished: Columns = [*columns]
+        unusual = finish(self._schema, finished, {})
+        return finished, unusual, wrong
 
     def is_field(self, position: int) -> bool:
-        """Whether the column at this position is one of a customer's fields."""
+        """Whether the column at this position is a field's."""
         return position in self._positions
 
 
-# A column's values, and the places of those that could not be read.
-Reading = tuple[list[Any], list[int]]
+UNREAD = (ValueError, msgspec.DecodeError)
 
 
-class _Categories(dict[str, Any]):
-    """What texts of a category stand for, in any spelling. Raises `KeyError` for others."""
+class _Values(dict[str, Any]):
+    """What texts stand for in a field with values, in any spelling. Raises `ValueError` for others."""
 
     def __init__(self, field: Field):
-        self._allowed = {str(value): value for value in field.allowed}
-        super().__init__(self._allowed)
+        super().__init__(field.texts)
+        self._field = field
 
     def __missing__(self, text: str) -> Any:
-        value = self._allowed[canonical(text)]
-        if len(self) < MOST_REMEMBERED and len(text) <= LONGEST_REMEMBERED:
+        value = self._field.read(text, from_text=True)
+        if len(self) < MOST_REMEMBERED + len(self._field.texts) and len(text) <= LONGEST_REMEMBERED:
             self[text] = value
         return value
 
 
-def _read(read: Callable[[str], Any], column: Cells) -> Reading:
-    unread = (KeyError, msgspec.DecodeError, UnicodeError)
+def _reader(field: Field) -> Callable[[str], Any]:
+    """The fastest way to read most of a field's cells."""
+    if field.is_number:
+        return msgspec.json.Decoder(field.decoded).decode
+    return _Values(field).__getitem__
+
+
+def _value(field: Field, read: Callable[[str], Any], cell: str, place: int, wrong: dict[int, list[FieldError]]) -> Any:
     try:
-        return [*map(read, column)], []
-    except unread:
-        values: list[Any] = []
-        places = []
-        for place, text in enumerate(column):
-            try:
-                values.append(read(text))
-            except unread:
-                values.append(None)
-                places.append(place)
-        return values, places
+        return read(cell)
+    except UNREAD:
+        pass
+    try:
+        return field.read(cell, from_text=True)
+    except ValueError:
+        wrong.setdefault(place, []).append(errors.wrong(field, cell, place))
+        return nothing(field, field.number_of(canonical(cell)))
 
 
-def _column_errors(field: Field, names: list[str]) -> list[FieldError]:
-    if names.count(field.name) == 1:
-        return []
-    message = "the table has this column more than once"
-    if field.name not in names:
-        misspelt = closest(field.name, names)
-        message = "the table lacks this column" + (f'; is "{misspelt}" a misspelling of it?' if misspelt else "")
-    return [error_of(field, message)]
+def _column_error(field: Field, header: Sequence[str], schema: Schema, times: int) -> FieldError | None:
+    if times == 1:
+        return None
+    if times:
+        return errors.error_of(field, "the table has this column more than once")
+    misspelt = errors.closest(field.name, map(canonical, header), schema)
+    return errors.missing(field, "the table lacks this column", misspelt)

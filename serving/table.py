@@ -1,23 +1,20 @@
-"""A table of customers in, the same table with their scores out, in flat memory."""
+"""A table of records in, the same table with their scores out, in flat memory."""
 
 import csv
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain, repeat
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from serving.customer import Columns
-from serving.metrics import meter
-from serving.model import THRESHOLD, Model, Reason
+from serving.errors import FieldError
+from serving.model.base import Reason
+from serving.prediction import Predictor
+from serving.records import Columns, Unusual
 from serving.rows import BadTable, RowReader
 from serving.turns import in_turns
-
-# The columns that a scored table has in addition; the second line where reasons are asked for.
-ADDED = ["churn_probability", "churn", "error"]
-REASONED = ["churn_probability", "churn", "reasons", "error"]
 
 BYTE_ORDER_MARK = "\ufeff"
 DELIMITERS = ",;\t"
@@ -31,7 +28,7 @@ BLOCK_ROWS, BLOCK_CHARACTERS = 500, 2_000_000
 # Bytes that are read, and cut into lines, at once.
 BLOCK = 65_536
 
-# Far more than a customer takes; a line without an end is not read on into memory.
+# Far more than a record takes; a line without an end is not read on into memory.
 LONGEST_LINE = 100_000
 
 # Bytes that a character takes in UTF-8 at most.
@@ -50,6 +47,16 @@ class _Piece(list[str]):
     write = list.append
 
 
+class Counting(Protocol):
+    """What counts the rows."""
+
+    def scored(self, form: Literal["csv"], columns: Columns, probabilities: list[float], unusual: Unusual) -> None:
+        """Count records that were scored."""
+
+    def invalid(self, form: Literal["csv"], errors: Collection[FieldError], records: int) -> None:
+        """Count records that are none."""
+
+
 class Dialect(NamedTuple):
     """How a table is written: kept for the answer."""
 
@@ -58,17 +65,17 @@ class Dialect(NamedTuple):
     byte_order_mark: str
 
 
-def score(upload: io.RawIOBase, model: Model, explain: bool) -> IO[bytes]:
+def score(upload: io.RawIOBase | io.BytesIO, predictor: Predictor, explain: bool, counting: Counting) -> IO[bytes]:
     """The scored table, at its beginning, as a file that is gone when it is closed.
 
-    A row that is no customer keeps its place, without scores and with its errors in words. With
+    A row that is no record keeps its place, without scores and with its errors in words. With
     `explain` there is a column `reasons` too. Raises `BadTable` where the upload is no table,
-    `InvalidCustomers` where it lacks a field, `NotExplainable`, and `OSError` where the disk is full.
+    `InvalidRecords` where it lacks a field, `NotExplainable`, and `OSError` where the disk is full.
     """
     buffered = io.BufferedReader(upload, BLOCK)
     scored = tempfile.SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115 (the caller closes it)
     try:
-        for piece in _scored_pieces(_lines(buffered), model, explain):
+        for piece in _scored_pieces(_lines(buffered), predictor, explain, counting):
             scored.write(piece.encode())
         scored.seek(0)
         return scored
@@ -105,35 +112,39 @@ def _too_long(number: int) -> BadTable:
     return BadTable(f"line {number} has more than {LONGEST_LINE:,} characters")
 
 
-def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterator[str]:
+def _scored_pieces(lines: Iterator[str], predictor: Predictor, explain: bool, counting: Counting) -> Iterator[str]:
     """The scored table, some hundred rows at a time."""
+    model = predictor.model
     first_line = next(lines, "")
     dialect = _dialect(first_line)
-    columns, _ = next(_rows(chain([first_line.removeprefix(BYTE_ORDER_MARK)], lines), dialect.delimiter), ([], None))
-    rows = _rows(lines, dialect.delimiter, len(columns))
-    read_rows = RowReader(columns)
-    others = [position for position in range(len(columns)) if not read_rows.is_field(position)]
+    header, _ = next(_rows(chain([first_line.removeprefix(BYTE_ORDER_MARK)], lines), dialect.delimiter), ([], None))
+    rows = _rows(lines, dialect.delimiter, len(header))
+    read_rows = RowReader(model.schema, header, predictor.lenient)
+    others = [position for position in range(len(header)) if not read_rows.is_field(position)]
+    target, threshold = model.schema.target, model.schema.threshold
 
     piece = _Piece()
     writer = csv.writer(piece, delimiter=dialect.delimiter, lineterminator=dialect.line_end)
     piece.write(dialect.byte_order_mark)
-    writer.writerow([*map(inert, columns), *(REASONED if explain else ADDED)])
+    writer.writerow([*map(inert, [*header, f"{target}_probability", target]), *["reasons"] * explain, "note", "error"])
     for block in in_turns(_blocks(rows)):
-        by_column, errors = _read(block, len(columns), dialect.delimiter, read_rows)
-        probabilities = model.probabilities(by_column)
-        meter.scored("csv", by_column, probabilities)
-        scores = _as_json(probabilities), _decisions(probabilities)
-        if not explain and _is_plain(block, errors, others):
+        columns, unusual, errors = _read(block, len(header), dialect.delimiter, read_rows, counting)
+        probabilities = model.probabilities(columns)
+        counting.scored("csv", columns, probabilities, unusual)
+        scores = _as_json(probabilities), ["true" if each >= threshold else "false" for each in probabilities]
+        if not explain and _is_plain(block, errors, unusual, others):
             # Most blocks: twice as fast as taking the rows apart and putting them together again.
+            ends = repeat(f"{dialect.delimiter}{dialect.line_end}")
             lines_of_block = (line or "" for _, line in block)
-            piece += map(dialect.delimiter.join, zip(lines_of_block, *scores, repeat(dialect.line_end), strict=False))
+            piece += map(dialect.delimiter.join, zip(lines_of_block, *scores, ends, strict=False))
         else:
-            reasons = (_in_words(model.reasons(row)) for row in zip(*by_column, strict=True))
-            answers = zip(*scores, *([reasons] if explain else []), strict=True)
+            reasons = [map(_in_words, model.reasons(columns))] if explain else []
+            notes = (_note(unusual.get(place)) for place in range(len(probabilities)))
+            answers = zip(*scores, *reasons, notes, strict=True)
             for (cells, _), error in zip(block, errors, strict=True):
                 if error:
-                    filled = map(inert, _squared(cells, len(columns), dialect.delimiter))
-                    writer.writerow([*filled, *[""] * (3 if explain else 2), error])
+                    filled = map(inert, _squared(cells, len(header), dialect.delimiter))
+                    writer.writerow([*filled, *[""] * (4 if explain else 3), error])
                 else:
                     for position in others:
                         cells[position] = inert(cells[position])
@@ -143,9 +154,13 @@ def _scored_pieces(lines: Iterator[str], model: Model, explain: bool) -> Iterato
     yield "".join(piece)
 
 
-def _is_plain(block: list[Line], errors: list[str], others: list[int]) -> bool:
+def _note(unusual: list[str] | None) -> str:
+    return f"unusual: {', '.join(unusual)}" if unusual else ""
+
+
+def _is_plain(block: list[Line], errors: list[str], unusual: Unusual, others: list[int]) -> bool:
     """Whether the answer to these rows is their lines, with the scores behind them."""
-    return not any(errors) and not any(
+    return not (unusual or any(errors)) and not any(
         line is None or any(cells[position].startswith(FORMULA_STARTS) for position in others) for cells, line in block
     )
 
@@ -198,24 +213,26 @@ def _blocks(rows: Iterator[Line]) -> Iterator[list[Line]]:
         yield block
 
 
-def _read(rows: list[Line], width: int, delimiter: str, read_rows: RowReader) -> tuple[Columns, list[str]]:
-    """The customers of rows, by column, and for each row what is wrong with it, in words."""
+def _read(
+    rows: list[Line], width: int, delimiter: str, read_rows: RowReader, counting: Counting
+) -> tuple[Columns, Unusual, list[str]]:
+    """The records of rows, by column, what is unusual of them, and for each row what is wrong with it, in words."""
     fitting = [cells for cells, _ in rows if len(cells) == width]
-    columns, wrong = read_rows(fitting)
+    columns, unusual, wrong = read_rows(fitting)
     if len(fitting) == len(rows) and not wrong:
-        return columns, [""] * len(rows)
+        return columns, unusual, [""] * len(rows)
     for errors in wrong.values():
-        meter.invalid("csv", errors, customers=1)
+        counting.invalid("csv", errors, records=1)
     place, words = 0, []
     for cells, line in rows:
         if len(cells) != width:
-            meter.invalid("csv", (), customers=1)
+            counting.invalid("csv", (), records=1)
             number = len(cells) + (cells[-1].count(delimiter) if line is not None and len(cells) > width else 0)
             words.append(f"the row has {number} cells, and the header {width}")
             continue
         words.append("; ".join(f"{error.field}: {error.message}" for error in wrong.get(place, ())))
         place += 1
-    return columns, words
+    return columns, unusual, words
 
 
 def _squared(cells: list[str], width: int, delimiter: str) -> list[str]:
@@ -228,10 +245,6 @@ def _squared(cells: list[str], width: int, delimiter: str) -> list[str]:
 def _as_json(probabilities: list[float]) -> list[str]:
     """Each probability as a JSON answer has it, which is written many times faster than by repr."""
     return msgspec.json.encode(probabilities).decode().strip("[]").split(",")
-
-
-def _decisions(probabilities: list[float]) -> list[str]:
-    return ["true" if probability >= THRESHOLD else "false" for probability in probabilities]
 
 
 def _in_words(reasons: list[Reason]) -> str:

@@ -1,6 +1,7 @@
 """The service under test, three ways: in Flask's test client, and as a real gunicorn and waitress process."""
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -19,7 +20,13 @@ import pandas as pd
 import pytest
 
 import predict
-from serving.dataset import packaged_frame
+from serving.model import file
+from serving.model.base import Model
+from serving.model.file import Source
+from serving.records import JSONReader
+from serving.training import telecom
+from serving.training.table import TrainingTable
+from serving.training.telecom import packaged_frame
 
 ROOT = Path(__file__).parent.parent
 MODEL_FILE = ROOT / "model_C=1.0.bin"
@@ -85,6 +92,31 @@ class InProcess(Service):
 
 def _lower(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers}
+
+
+def read(*files: Path, schema: bytes = b"") -> Model:
+    """The model of a file or two, tested, in this process."""
+    found = file.of(Source([each.name for each in files], [each.read_bytes() for each in files], schema))
+    file.test(found)
+    return found
+
+
+def probabilities(model: Model, records: list[dict[str, Any]], lenient: bool = False) -> list[float]:
+    """What a model says of records that come as JSON."""
+    reader = JSONReader(model.schema, lenient)
+    return model.probabilities(reader(json.dumps(records).encode(), len(records)).columns)
+
+
+@functools.cache
+def packaged() -> TrainingTable:
+    """The telecom company's 7,043 customers; their records are what `records` gives of all rows."""
+    return telecom.packaged()
+
+
+@functools.cache
+def customers() -> list[dict[str, Any]]:
+    """The same as records, with the fields in the model's order."""
+    return packaged().records(range(len(packaged().rows)))
 
 
 def free_port() -> int:

@@ -7,10 +7,9 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from serving.customer import FIELDS
-from serving.examples import SEED
+from serving.training.telecom import SEED
 
-NAMES = [field.name for field in FIELDS]
+NAMES = [*SEED]
 ANY_CELL = st.text(st.characters(codec="utf-8"), max_size=8) | st.integers().map(str) | st.floats().map(str)
 
 

@@ -6,12 +6,9 @@ import warnings
 from typing import Any
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, reload, running
+from conftest import GUNICORN, MODEL_FILE, customers, packaged, reload, running
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import all_estimators
-
-from serving import dataset
-from serving.customer import features
 
 # What some classes need to be made, and what makes others fast or able to give probabilities.
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -50,9 +47,8 @@ def candidates() -> list[tuple[str, Any]]:
 
 def test_each_is_served_as_it_answers_or_refused_and_none_hangs(pair, customer, tmp_path, capsys):
     vectorizer, _ = pair
-    table = dataset.packaged()
-    rows = [features(each) for each in table.customers[:600]]
-    matrix, churn = vectorizer.transform(rows), table.churn[:600]
+    rows = customers()[:600]
+    matrix, churn = vectorizer.transform(rows), packaged().target[:600]
     file = tmp_path / "model.bin"
     shutil.copy(MODEL_FILE, file)
     served, refused = [], {}

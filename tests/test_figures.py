@@ -6,67 +6,63 @@ import pickle
 import msgspec
 import numpy as np
 import pytest
-from conftest import GUNICORN, MODEL_FILE, running
+from conftest import GUNICORN, MODEL_FILE, customers, packaged, read, running
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from serving import dataset, model
-from serving.customer import FIELDS, features
-from serving.pickles import BadModel
-from serving.training import fingerprint
+from serving.model.stand_ins import BadModel
+from serving.training.fitting import fingerprint
+from serving.training.telecom import SCHEMA
 
 
 @pytest.fixture(scope="module")
-def table():
-    return dataset.packaged()
-
-
-@pytest.fixture(scope="module")
-def parts(table, pair):
+def parts(pair):
     """The course's training and test part, as scikit-learn sees them: matrix, churn, probabilities."""
     vectorizer, classifier = pair
 
     def part(rows):
-        matrix = vectorizer.transform([features(table.customers[row]) for row in rows])
-        return matrix, np.array(table.churn)[rows], classifier.predict_proba(matrix)[:, 1]
+        matrix = vectorizer.transform(packaged().records(rows))
+        return matrix, np.array(packaged().target)[rows], classifier.predict_proba(matrix)[:, 1]
 
     return [part(rows) for rows in train_test_split(range(7043), test_size=0.2, random_state=1)]
 
 
-def test_the_service_tells_what_it_serves(service, parts, table, pair):
+def test_the_service_tells_what_it_serves(service, parts):
     answer = service.get("/model")
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     told = answer.json
     assert told["file"] == "model_C=1.0.bin"
     assert len(told["sha256"]) == 64
     assert (told["classifier"], told["threshold"]) == ("LogisticRegression", 0.5)
-    assert [field["name"] for field in told["fields"]] == [field.name for field in FIELDS]
-    assert told["fields"][0]["allowed"] == ["female", "male"]
+    assert [field["name"] for field in told["schema"]["fields"]] == [*SCHEMA.names]
+    assert told["schema"]["fields"][0]["constraints"]["enum"] == ["female", "male"]
+    assert told["example"]["record"]["contract"] == "month-to-month"
+    assert told["example"]["probability"] == pytest.approx(0.339064, abs=1e-6)
 
     training, (_, churn, probabilities) = told["training"], parts[1]
     assert (training["rows"], training["training_rows"], training["test_rows"]) == (7043, 5634, 1409)
-    assert training["churn_rate"] == pytest.approx(1869 / 7043)
-    assert training["test_leavers"] == churn.sum()
+    assert training["positive_rate"] == pytest.approx(1869 / 7043)
+    assert training["test_positives"] == churn.sum()
     assert training["auc"]["test"] == pytest.approx(roc_auc_score(churn, probabilities))
     assert training["auc"]["mean"] == pytest.approx(0.842, abs=0.0005)
     assert training["log_loss"] == pytest.approx(log_loss(churn, probabilities))
-    assert training["table_sha256"] == fingerprint(table)
+    assert training["table_sha256"] == fingerprint(packaged())
     assert training["versions"].keys() == {"python", "scikit-learn", "numpy"}
 
     thresholds = training["thresholds"]
     assert [each["threshold"] for each in thresholds] == [round(0.05 * step, 2) for step in range(1, 20)]
     for each in thresholds:
         written = probabilities >= each["threshold"]
-        assert each["letters"] == written.sum()
-        assert each["leavers_reached"] == (written & churn).sum()
-        assert each["letters_wasted"] == (written & ~churn).sum()
+        assert each["chosen"] == written.sum()
+        assert each["positives"] == (written & churn).sum()
+        assert each["negatives"] == (written & ~churn).sum()
 
     deciles = training["calibration"]
-    assert sum(each["customers"] for each in deciles) == 1409
+    assert sum(each["records"] for each in deciles) == 1409
     assert [each["predicted"] for each in deciles] == sorted(each["predicted"] for each in deciles)
-    assert sum(each["observed"] * each["customers"] for each in deciles) == pytest.approx(churn.sum())
+    assert sum(each["observed"] * each["records"] for each in deciles) == pytest.approx(churn.sum())
     assert (training["roc"][0], training["roc"][-1]) == ([0, 0], [1, 1])
 
 
@@ -112,12 +108,12 @@ def test_explain_is_true_or_false(service, customer):
 
 @pytest.mark.parametrize("classifier", [RandomForestClassifier(3, random_state=1), LogisticRegression(max_iter=50)])
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
-def test_a_model_without_reasons_says_so(table, pair, customer, tmp_path, classifier):
+def test_a_model_without_reasons_says_so(pair, customer, tmp_path, classifier):
     # A forest has none; a logistic regression that another script trained has no averages.
     vectorizer, _ = pair
-    matrix = vectorizer.transform([features(each) for each in table.customers[:300]])
+    matrix = vectorizer.transform(customers()[:300])
     file = tmp_path / "model.bin"
-    file.write_bytes(pickle.dumps((vectorizer, classifier.fit(matrix, table.churn[:300]))))
+    file.write_bytes(pickle.dumps((vectorizer, classifier.fit(matrix, packaged().target[:300]))))
     with running(GUNICORN, SERVING_MODEL=str(file)) as service:
         assert service.predict(customer).status == 200
         assert service.get("/model").json["training"] is None
@@ -137,7 +133,7 @@ def test_figures_of_another_shape_are_refused(pair, tmp_path):
     file = tmp_path / "model.bin"
     file.write_bytes(pickle.dumps((vectorizer, classifier)))
     with pytest.raises(BadModel, match="its training figures cannot be used"):
-        model.read(file)
+        read(file)
     del classifier.serving_figures_
     file.write_bytes(pickle.dumps((vectorizer, classifier)))
-    assert model.read(file).about.figures is None
+    assert read(file).about.figures is None

@@ -15,7 +15,7 @@ from test_metrics import Counts
 from werkzeug.test import EnvironBuilder
 
 from predict import app
-from serving.examples import STALLED
+from serving.web.examples import STALLED
 
 ONE_WORKER = [*GUNICORN, "--workers", "1"]
 

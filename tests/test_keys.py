@@ -7,9 +7,9 @@ import pytest
 from conftest import GUNICORN, WAITRESS, Answer, Service, run, running
 
 from predict import create_app
-from serving import keys
-from serving.problem import Problem
-from serving.settings import from_environment
+from serving.web import keys
+from serving.web.problem import Problem
+from serving.web.settings import from_environment
 
 FIRST, SECOND = "first-key", "schlüssel=€2/"
 

@@ -16,12 +16,12 @@ SECRETS = {"customerid": "7590-VHVEG", "monthlycharges": 83.57, "totalcharges": 
 FAULTY = """
 import sys
 import predict
-from serving import model
+from serving.model.linear import LinearModel
 
 def fail(self, asked):
     raise ValueError(f"cannot score {asked}") from KeyError(asked)
 
-model.LinearModel.probability = model.LinearModel.probabilities = fail
+LinearModel.probabilities = fail
 app = predict.app
 """
 
@@ -119,7 +119,7 @@ def test_a_model_that_does_not_score_is_logged(faulty):
     answer = faulty.get("/health")
     assert answer.status == 503
     [line] = [each for each in events(faulty, "request failed") if each["request_id"] == answer.json["request_id"]]
-    assert [each["error"] for each in line["traceback"]][:2] == ["serving.problem.Problem", "builtins.ValueError"]
+    assert [each["error"] for each in line["traceback"]][:2] == ["serving.web.problem.Problem", "builtins.ValueError"]
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from conftest import GUNICORN, ROOT, WAITRESS, Running, Service, reload, running, wait_until, workers
+from conftest import GUNICORN, ROOT, WAITRESS, Running, Service, customers, reload, running, wait_until, workers
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.utils import floatToGoString
 from test_scripts import run
 
-from serving import dataset, metrics
-from serving.customer import CATEGORIES, Field, features
+from serving import schema as schemas
+from serving.training.telecom import SCHEMA
+from serving.web import metrics
 
 CSV = "text/csv"
 
@@ -96,8 +99,8 @@ def test_what_was_asked_and_answered_is_a_distribution(service: Service, custome
     assert growth(before, now, "serving_field_values_total", field="seniorcitizen", value="0") == 1003
     assert growth(before, now, "serving_field_values_total", field="seniorcitizen", value="1") == 0
     assert growth(before, now, "serving_number_bucket", field="tenure", le="0.0") == 0
-    assert growth(before, now, "serving_number_bucket", field="tenure", le="1.0") == 1001
-    assert growth(before, now, "serving_number_bucket", field="tenure", le="24.0") == 1003
+    assert growth(before, now, "serving_number_bucket", field="tenure", le="2.0") == 1001
+    assert growth(before, now, "serving_number_bucket", field="tenure", le="29.0") == 1003
     assert growth(before, now, "serving_number_sum", field="tenure") == 1001 + 2 * 24
     assert growth(before, now, "serving_number_sum", field="monthlycharges") == pytest.approx(1003 * 29.85)
     assert growth(before, now, "serving_number_sum", field="totalcharges") == pytest.approx(
@@ -110,22 +113,23 @@ def test_what_was_asked_and_answered_is_a_distribution(service: Service, custome
 
 
 def test_every_customer_of_arrays_and_tables_is_counted(service: Service):
-    customers = [features(each) for each in dataset.packaged().customers]
+    everyone = customers()
     before = Counts(service)
-    assert service.predict(customers).status == 200
-    assert service.predict(csv(*customers[:1234]), CSV).status == 200
-    for each in customers[:10]:
+    assert service.predict(everyone).status == 200
+    assert service.predict(csv(*everyone[:1234]), CSV).status == 200
+    for each in everyone[:10]:
         assert service.predict(each).status == 200
     now = after(service, before, 12)
-    asked = customers + customers[:1234] + customers[:10]
-    for field in CATEGORIES:
-        for value in field.allowed:
+    asked = everyone + everyone[:1234] + everyone[:10]
+    for field in (each for each in SCHEMA.fields if each.values):
+        for value in field.values:
             expected = sum(each[field.name] == value for each in asked)
             assert growth(before, now, "serving_field_values_total", field=field.name, value=str(value)) == expected
-    for name, bounds in metrics.NUMBER_BOUNDS.items():
+    for field in (each for each in service.get("/model").json["schema"]["fields"] if "deciles" in each):
+        name, bounds = field["name"], [field["least"], *field["deciles"], field["greatest"]]
         total = sum(each[name] for each in asked)
         assert growth(before, now, "serving_number_sum", field=name) == pytest.approx(total)
-        for bound in bounds[:-1]:
+        for bound in bounds:
             expected = sum(each[name] <= bound for each in asked)
             assert growth(before, now, "serving_number_bucket", field=name, le=str(float(bound))) == expected
     assert growth(before, now, "serving_probability_count") == len(asked)
@@ -250,7 +254,7 @@ def amounts_around(bounds: tuple[float, ...]) -> list[float]:
     return [0.0, *bounds[:-1], *(bound + 1e-9 for bound in bounds[:-1]), *(bound * 0.999 for bound in bounds[:-1]), 0.5]
 
 
-HISTOGRAMS = [metrics.SECONDS, metrics.PROBABILITIES, *metrics.NUMBER_BOUNDS.values()]
+HISTOGRAMS = [metrics.SECONDS, metrics.PROBABILITIES, metrics.ANY_NUMBER]
 
 
 @pytest.mark.parametrize(
@@ -266,15 +270,21 @@ def test_many_observations_at_once_are_those_one_by_one(bounds, amounts):
     metrics.observe(counts, ("amounts",), bounds, amounts[:7])
     metrics.observe(counts, ("amounts",), bounds, amounts[7:])
     for bound in bounds:
-        le = "+Inf" if bound == metrics.INFINITY else str(float(bound))
+        le = floatToGoString(bound)
         assert counts["amounts", str(float(bound))] == registry.get_sample_value("amounts_bucket", {"le": le})
     assert counts["amounts", metrics.SUM] == pytest.approx(registry.get_sample_value("amounts_sum"))
 
 
 def test_a_category_of_many_values_is_one_time_series():
-    few = Field("town", str, tuple(f"town-{number}" for number in range(50)))
-    many = few._replace(allowed=(*few.allowed, "one more"))
-    assert [metrics.shown(few, "town-7"), metrics.shown(many, "town-7")] == ["town-7", "known"]
+    def counted(number: int) -> dict[str, float]:
+        """What is counted of a record of a town that is allowed, and of one that is not, where so many are."""
+        town = {"name": "town", "type": "string", "constraints": {"enum": [f"town-{each}" for each in range(number)]}}
+        counts = metrics.Counts()
+        schema = schemas.from_json({"fields": [town]})
+        metrics.count_scored(counts, schema, [["town-7", msgspec.UNSET]], [0.5, 0.5], {1: ["town"]})
+        return {key[-1]: count for key, count in counts.items() if key[0] == "serving_field_values"}
+
+    assert (counted(50), counted(51)) == ({"town-7": 1}, {"known": 1, "unknown": 1})
 
 
 @pytest.mark.parametrize("command", [WAITRESS, [sys.executable, "predict.py"]], ids=["waitress", "predict.py"])
@@ -321,6 +331,7 @@ def test_everything_known_is_there_from_the_start_with_0():
         ("serving_invalid_fields_total", {"field": "contract"}),
         ("serving_field_values_total", {"field": "contract", "value": "one_year"}),
         ("serving_number_bucket", {"field": "tenure", "le": "72.0"}),
+        ("serving_unusual_fields_total", {"field": "tenure"}),
         ("serving_number_sum", {"field": "totalcharges"}),
         ("serving_probability_bucket", {"le": "+Inf"}),
     ]:

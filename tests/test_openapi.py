@@ -7,24 +7,22 @@ import subprocess
 import sys
 
 import pytest
-from conftest import GUNICORN, ROOT, Service, running
+from conftest import GUNICORN, MODEL_FILE, ROOT, Service, read, running
 from openapi_spec_validator import validate
 
 import predict
-from serving import model, openapi, table, trial
-from serving.customer import FIELDS
-from serving.examples import (
-    ALWAYS,
-    CLOSED,
-    CLOSED_METRICS,
-    DISK_FULL,
-    NO_KEY,
-    NO_METRICS,
-    NOT_ALWAYS,
-    TOO_LARGE,
-    UNHEALTHY,
-)
-from serving.settings import Settings
+from serving import table
+from serving.model import trial
+from serving.model.base import About
+from serving.prediction import Predictor
+from serving.training.telecom import SCHEMA, SEED
+from serving.web import examples, openapi
+from serving.web.examples import CLOSED, CLOSED_METRICS, DISK_FULL, NO_KEY, NO_METRICS, NOT_ALWAYS, TOO_LARGE, UNHEALTHY
+from serving.web.settings import Settings
+
+PREDICTOR = Predictor(read(MODEL_FILE))
+ALWAYS = examples.always(PREDICTOR)
+DOCUMENT = openapi.document(PREDICTOR)
 
 # Pages are for people, and their files belong to them.
 PAGES = {"/", "/docs", "/docs/<path:file>", "/static/<path:filename>"}
@@ -44,22 +42,27 @@ def test_every_route_is_described_with_its_method():
         for method in rule.methods - {"HEAD", "OPTIONS"}
         if rule.rule not in PAGES
     }
-    described = {(path, method) for path, item in openapi.document()["paths"].items() for method in item}
+    described = {(path, method) for path, item in DOCUMENT["paths"].items() for method in item}
     assert described == routes
 
 
-def test_the_customer_described_is_the_customer_of_the_schema():
-    described = openapi.document()["components"]["schemas"]["Customer"]
-    assert described["required"] == [field.name for field in FIELDS]
-    for field in FIELDS:
+def test_the_record_described_is_that_of_the_schema():
+    described = DOCUMENT["components"]["schemas"]["Record"]
+    assert described["required"] == [*SEED]
+    for field in SCHEMA.fields:
         if field.is_category:
-            assert set(described["properties"][field.name]["enum"]) == set(field.allowed)
-        else:
-            assert described["properties"][field.name]["maximum"] == 2**53 - 1
+            assert set(described["properties"][field.name]["enum"]) == set(field.values)
+    assert described["properties"]["tenure"] == {
+        "title": "Tenure, in months",
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 2**53 - 1,
+    }
+    assert {"type": "null"} in described["properties"]["totalcharges"]["anyOf"]
 
 
 def test_an_example_is_shown_with_its_request_and_its_answer():
-    described = openapi.document()["paths"]["/predict"]["post"]
+    described = DOCUMENT["paths"]["/predict"]["post"]
     for media_type, name in (("application/json", "several"), ("text/csv", "table")):
         assert name in described["requestBody"]["content"][media_type]["examples"]
         assert name in described["responses"]["200"]["content"][media_type]["examples"]
@@ -73,7 +76,7 @@ def without_id(found):
 
 
 def test_every_described_status_has_an_example():
-    paths = openapi.document()["paths"]
+    paths = DOCUMENT["paths"]
     described = {
         (path, int(status)) for path, item in paths.items() for each in item.values() for status in each["responses"]
     }
@@ -93,12 +96,13 @@ def test_an_example_gets_the_answer_that_is_shown(service: Service, example):
 
 def test_the_example_of_a_model_that_does_not_score(monkeypatch):
     class Broken:
-        about = model.About("model.bin", "0" * 64, "LogisticRegression", None)
+        about = About("model.bin", "0" * 64, "LogisticRegression", None)
+        schema = SCHEMA
 
-        def probability(self, customer):
+        def probabilities(self, columns):
             raise ArithmeticError
 
-    monkeypatch.setattr(trial, "read", lambda path: Broken())
+    monkeypatch.setattr(trial, "read", lambda files, schema: Broken())
     answer = predict.create_app(Settings()).test_client().get(UNHEALTHY.path)
     assert (answer.status_code, without_id(answer.json)) == (UNHEALTHY.status, UNHEALTHY.answer)
 

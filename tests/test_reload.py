@@ -7,11 +7,10 @@ import shutil
 import threading
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, Service, reload, running
+from conftest import GUNICORN, MODEL_FILE, Service, customers, packaged, reload, running
 from sklearn.linear_model import LogisticRegression
 
-from serving import dataset
-from serving.customer import SEED_CUSTOMER, features
+from serving.training.telecom import SEED
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +18,8 @@ def other(tmp_path_factory) -> bytes:
     """Another good model file."""
     vectorizer, classifier = pickle.loads(MODEL_FILE.read_bytes())
     del classifier.serving_figures_
-    table = dataset.packaged()
-    matrix = vectorizer.transform([features(customer) for customer in table.customers])
-    other = LogisticRegression(C=0.001, solver="newton-cholesky").fit(matrix, table.churn)
+    matrix = vectorizer.transform(customers())
+    other = LogisticRegression(C=0.001, solver="newton-cholesky").fit(matrix, packaged().target)
     return pickle.dumps((vectorizer, other))
 
 
@@ -89,17 +87,17 @@ def test_models_are_taken_over_or_refused_under_load_without_a_failed_request(ot
             seen = [each.result() for each in clients]
         assert len(expected) == 2
         assert set().union(*seen) == expected
-        assert "gives the course's customer" in service.log()
+        assert "gives its example" in service.log()
         assert "Traceback" not in service.log()
 
 
 def test_a_model_that_is_not_true_to_its_training_is_refused_at_start(tmp_path):
     file = tmp_path / "model.bin"
     file.write_bytes(untrue())
-    with pytest.raises(AssertionError, match="gives the course's customer"), running(GUNICORN, SERVING_MODEL=str(file)):
+    with pytest.raises(AssertionError, match="gives its example"), running(GUNICORN, SERVING_MODEL=str(file)):
         pass
 
 
 def test_the_committed_model_gives_the_courses_answer(service: Service):
-    answer = service.predict(features(SEED_CUSTOMER)).json
+    answer = service.predict(SEED).json
     assert answer["churn_probability"] == pytest.approx(0.339064, abs=1e-6)

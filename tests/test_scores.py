@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import predict
-from serving.customer import FIELDS, LARGEST_NUMBER
+from serving.fields import LARGEST_NUMBER
+from serving.training.telecom import SCHEMA
 
 in_process = InProcess(predict.app.test_client())
 
@@ -54,11 +55,11 @@ def test_the_real_table_one_by_one(service: Service, spellings, expected, spelli
 
 def customers(largest: float) -> st.SearchStrategy[dict]:
     """Any customer of the schema, its numbers up to `largest`."""
-    values = {int: st.integers(0, int(largest)), float: st.floats(0, largest) | st.integers(0, int(largest))}
+    values = {"integer": st.integers(0, int(largest)), "number": st.floats(0, largest) | st.integers(0, int(largest))}
     return st.fixed_dictionaries(
         {
-            field.name: st.sampled_from(field.allowed) if field.is_category else values[field.type.__origin__]
-            for field in FIELDS
+            field.name: st.sampled_from(field.values) if field.is_category else values[field.type]
+            for field in SCHEMA.fields
         }
     )
 
@@ -83,13 +84,13 @@ def test_the_largest_numbers_score_too(pair, customer):
 
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from([f.name for f in FIELDS]), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from([*SCHEMA.names]), inner),
 )
 spoilt_customers = st.builds(
     lambda customer, spoilt: customer | spoilt,
     customers(100),
     st.dictionaries(
-        st.sampled_from([*(field.name for field in FIELDS), "customerid", "customerID"]), any_json, max_size=3
+        st.sampled_from([*(field.name for field in SCHEMA.fields), "customerid", "customerID"]), any_json, max_size=3
     ),
 )
 

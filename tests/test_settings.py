@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from conftest import GUNICORN, MODEL_FILE, ROOT, running
 
-from serving.settings import BadSetting, Settings, from_environment, variable
+from serving.web.settings import BadSetting, Settings, from_environment, variable
 
 
 def test_every_setting_is_documented_with_its_default():

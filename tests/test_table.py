@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import GUNICORN, MODEL_FILE, InProcess, Running, Service, running, wait_until
+from conftest import GUNICORN, MODEL_FILE, InProcess, Running, Service, read, running, wait_until
 
 import predict
-from serving import model, table
+from serving import table
+from serving.prediction import Predictor
 from serving.rows import BadTable
+from serving.web.metrics import meter
 
 CSV = "text/csv"
-ADDED = ["churn_probability", "churn", "error"]
+ADDED = ["churn_probability", "churn", "note", "error"]
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_the_real_table_comes_back_with_scikit_learns_scores(service, published_
     header, *answers = scored(service, published_csv.read_bytes())
     assert header == [*published.columns, *ADDED]
     assert len(answers) == 7043
-    assert [row[:-3] for row in answers] == published.to_numpy().tolist()
+    assert [row[:-4] for row in answers] == published.to_numpy().tolist()
     customers = [
         {
             name.lower(): text.lower().replace(" ", "_")
@@ -58,8 +60,8 @@ def test_the_real_table_comes_back_with_scikit_learns_scores(service, published_
             customer[number] = float(customer[number])
     vectorizer, classifier = pair
     expected = classifier.predict_proba(vectorizer.transform(customers))[:, 1]
-    assert max(abs(float(row[-3]) - p) for row, p in zip(answers, expected, strict=True)) <= 1e-12
-    assert [row[-2] for row in answers] == ["true" if float(row[-3]) >= 0.5 else "false" for row in answers]
+    assert max(abs(float(row[-4]) - p) for row, p in zip(answers, expected, strict=True)) <= 1e-12
+    assert [row[-3] for row in answers] == ["true" if float(row[-4]) >= 0.5 else "false" for row in answers]
     assert {row[-1] for row in answers} == {""}
 
 
@@ -77,16 +79,16 @@ def test_the_answer_is_written_as_the_table_was(service, rows, delimiter, line_e
 
 def test_canonical_and_raw_tables_score_the_same(service, rows):
     canonical = [[cell.lower().replace(" ", "_") for cell in row] for row in rows]
-    assert [row[-3:-1] for row in scored(service, written(canonical))[1:]] == [
-        row[-3:-1] for row in scored(service, written(rows))[1:]
+    assert [row[-4:-2] for row in scored(service, written(canonical))[1:]] == [
+        row[-4:-2] for row in scored(service, written(rows))[1:]
     ]
 
 
 def test_columns_may_come_in_any_order_and_with_others(service, rows):
     turned = [[*row[::-1], f"note {number}, with a comma and\na line"] for number, row in enumerate(rows)]
     answers = scored(service, written(turned))
-    assert [row[:-3] for row in answers] == turned
-    assert [row[-3] for row in answers[1:]] == [row[-3] for row in scored(service, written(rows))[1:]]
+    assert [row[:-4] for row in answers] == turned
+    assert [row[-4] for row in answers[1:]] == [row[-4] for row in scored(service, written(rows))[1:]]
 
 
 def test_a_bad_row_keeps_its_place_and_the_others_are_scored(service, rows):
@@ -96,8 +98,8 @@ def test_a_bad_row_keeps_its_place_and_the_others_are_scored(service, rows):
     answers = scored(service, written(rows))
     assert answers[1] == good[1]
     assert answers[3:] == good[3:]
-    assert answers[2][:-3] == rows[2]
-    assert answers[2][-3:-1] == ["", ""]
+    assert answers[2][:-4] == rows[2]
+    assert answers[2][-4:-2] == ["", ""]
     assert 'contract: the text "Weekly" is not one of the allowed values' in answers[2][-1]
     assert 'tenure: the text "two" is not a whole number' in answers[2][-1]
 
@@ -106,10 +108,10 @@ def test_a_bad_row_keeps_its_place_and_the_others_are_scored(service, rows):
 def test_a_row_of_another_width_keeps_its_cells(service, rows, cells):
     rows[2] = (rows[2] + ["more"])[:cells]
     answers = scored(service, written(rows))
-    assert {len(row) for row in answers} == {24}
+    assert {len(row) for row in answers} == {25}
     assert f"the row has {cells} cells, and the header 21" in answers[2][-1]
-    assert ",".join(answers[2][:-3]).rstrip(",") == ",".join(rows[2])
-    assert answers[3][-3]
+    assert ",".join(answers[2][:-4]).rstrip(",") == ",".join(rows[2])
+    assert answers[3][-4]
 
 
 def test_blank_lines_are_no_rows(service, rows):
@@ -123,7 +125,7 @@ def test_it_does_not_matter_where_the_upload_is_cut(rows, monkeypatch, block):
     body = b"\xef\xbb\xbf" + written(rows, line_end="\r\n").replace(b"\r\nMale", b"\r\n\r\n\n\rMale").rstrip()
     in_process = InProcess(predict.app.test_client())
     whole = in_process.predict(body, CSV)
-    assert [row[:-3] for row in scored(in_process, body.removeprefix(b"\xef\xbb\xbf"))] == rows
+    assert [row[:-4] for row in scored(in_process, body.removeprefix(b"\xef\xbb\xbf"))] == rows
     monkeypatch.setattr(table, "BLOCK", block)
     assert in_process.predict(body, CSV).body == whole.body
 
@@ -153,7 +155,7 @@ def test_a_line_without_an_end_is_not_read_on(rows):
             return len(buffer)
 
     with pytest.raises(BadTable, match="line 1 has more than"):
-        table.score(Endless(), model.read(MODEL_FILE), explain=False)
+        table.score(Endless(), Predictor(read(MODEL_FILE)), False, meter)
 
 
 def test_a_table_without_rows_comes_back_without_rows(service, rows):
@@ -218,8 +220,8 @@ def test_reasons_are_a_column(service, rows):
     rows[3][rows[0].index("Contract")] = "Weekly"
     answer = service.request("POST", "/predict?explain=true", written(rows), {"Content-Type": CSV})
     header, *answers = list(csv.reader(io.StringIO(answer.body.decode(), newline="")))
-    assert header[-4:] == ["churn_probability", "churn", "reasons", "error"]
-    assert answers[2][-4:-1] == ["", "", ""]
+    assert header[-5:] == ["churn_probability", "churn", "reasons", "note", "error"]
+    assert answers[2][-5:-1] == ["", "", "", ""]
     customer = {name.lower(): cell for name, cell in zip(rows[0], rows[1], strict=True)}
     for number in ("seniorcitizen", "tenure", "monthlycharges", "totalcharges"):
         customer[number] = float(customer[number])
@@ -227,7 +229,7 @@ def test_reasons_are_a_column(service, rows):
         "POST", "/predict?explain=true", json.dumps(customer).encode(), {"Content-Type": "application/json"}
     )
     expected = "; ".join(f"{r['field']}={r['value']} {r['share']:+}" for r in alone.json["reasons"])
-    assert answers[0][-2] == expected
+    assert answers[0][-3] == expected
 
 
 @pytest.fixture(scope="module")

@@ -14,22 +14,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GUNICORN, MODEL_FILE, Service, reload, run, running, wait_until, workers
-from msgspec.structs import astuple
+from conftest import (
+    GUNICORN,
+    MODEL_FILE,
+    Service,
+    customers,
+    packaged,
+    probabilities,
+    reload,
+    run,
+    running,
+    wait_until,
+    workers,
+)
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from test_metrics import Counts
 
-from serving import dataset, model, trial
-from serving.customer import SEED_CUSTOMER, features
-from serving.pickles import BadModel
+from serving.model import trial
+from serving.model.base import Model
+from serving.model.stand_ins import BadModel
 
 
 @pytest.fixture(scope="module")
 def rows(pair):
     vectorizer, _ = pair
-    table = dataset.packaged()
-    return vectorizer.transform([features(customer) for customer in table.customers]), table.churn
+    return vectorizer.transform(customers()), packaged().target
 
 
 class ArrayOf:
@@ -126,7 +136,7 @@ def test_whatever_is_in_a_file_it_is_refused_with_one_line_that_says_why(hostile
     file = tmp_path / "model.bin"
     file.write_bytes(content)
     with pytest.raises(BadModel) as refusal:
-        trial.read(file)
+        trial.read([file])
     assert str(refusal.value).startswith(f"{file}: ")
     assert said in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
@@ -205,7 +215,7 @@ def slow_file(pair, rows, tmp_path) -> Iterator[Path]:
     return file
 
 
-def meanwhile(path: Path, act: Callable[[], object]) -> model.Model:
+def meanwhile(path: Path, act: Callable[[], object]) -> Model:
     """What is read of a file when something else happens to it during its trial."""
     spawn = posix.posix_spawn
 
@@ -216,7 +226,7 @@ def meanwhile(path: Path, act: Callable[[], object]) -> model.Model:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(posix, "posix_spawn", spawn_and_act)
-        return trial.read(path)
+        return trial.read([path])
 
 
 def test_a_file_that_is_swapped_or_removed_while_it_is_tried_is_served_as_it_was_tried(slow_file):
@@ -227,22 +237,25 @@ def test_a_file_that_is_swapped_or_removed_while_it_is_tried_is_served_as_it_was
     assert meanwhile(slow_file, slow_file.unlink).about.sha256 == hashlib.sha256(MODEL_FILE.read_bytes()).hexdigest()
 
 
-def test_a_file_that_is_written_to_while_it_is_tried_is_refused(tmp_path, monkeypatch):
-    file = tmp_path / "model.bin"
-    shutil.copy(MODEL_FILE, file)
-    tried = trial._tried
+@pytest.mark.parametrize("changed", [0, 1])
+def test_two_files_are_taken_only_where_neither_changed_while_they_were_read(pair, tmp_path, monkeypatch, changed):
+    files = [tmp_path / "dv.bin", tmp_path / "model.bin"]
+    for file, part in zip(files, pair, strict=True):
+        file.write_bytes(pickle.dumps(part))
+    read_bytes = Path.read_bytes
 
-    def tried_and_written(opened, name):
-        verdict = tried(opened, name)
-        with file.open("r+b") as again:
-            again.write(b"\x80\x04")  # as long as before
-            again.seek(100)
-            again.write(b"x")
-        return verdict
+    def read_and_write(path: Path) -> bytes:
+        data = read_bytes(path)
+        if path == files[1]:
+            with files[changed].open("r+b") as again:
+                again.write(b"\x80\x04")  # as long as before
+        return data
 
-    monkeypatch.setattr(trial, "_tried", tried_and_written)
-    with pytest.raises(BadModel, match="it was written to while it was tried"):
-        trial.read(file)
+    monkeypatch.setattr(Path, "read_bytes", read_and_write)
+    with pytest.raises(BadModel, match=r"dv.bin,.*model\.bin: it was written to while it was read"):
+        trial.read(files)
+    monkeypatch.undo()
+    assert trial.read(files).about.file == "dv.bin,model.bin"
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "zeros", "missing", "empty"])
@@ -265,7 +278,7 @@ def test_what_is_no_file_of_a_models_size_is_refused_unread(kind, tmp_path):
         case "empty":
             file.touch()
     with pytest.raises((BadModel, FileNotFoundError), match=said[kind]):
-        trial.read(file)
+        trial.read([file])
 
 
 def test_boosting_is_served_by_several_workers(pair, rows, customer, tmp_path):
@@ -282,7 +295,5 @@ def test_boosting_is_served_by_several_workers(pair, rows, customer, tmp_path):
             assert len(service.predict([customer] * 2500).json) == 2500
 
 
-def test_the_committed_model_passes_its_trial():
-    assert trial.verdict(MODEL_FILE.read_bytes(), "model.bin").reason == ""
-    read = trial.read(MODEL_FILE)
-    assert read.probability(astuple(SEED_CUSTOMER)) == pytest.approx(0.339064, abs=1e-6)
+def test_the_committed_model_passes_its_trial(customer):
+    assert probabilities(trial.read([MODEL_FILE]), [customer]) == [pytest.approx(0.339064, abs=1e-6)]

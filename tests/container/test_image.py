@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MODEL_FILE, ROOT, Service, free_port
-from msgspec.structs import astuple
+from conftest import MODEL_FILE, ROOT, Service, customers, free_port, packaged, probabilities, read
 from sklearn.ensemble import RandomForestClassifier
 
-from serving import dataset, model
-from serving.customer import SEED_CUSTOMER, features
+from serving.model import file as model_file
+from serving.training.telecom import SEED
 
 IMAGE, COURSE_IMAGE = "churn-serving:test", "churn-serving:course"
 
@@ -168,7 +167,7 @@ def test_as_in_the_course_it_answers_from_outside():
     finally:
         docker("stop", name)
     assert done.returncode == 0, done.stderr
-    expected = model.read(MODEL_FILE).probability(astuple(SEED_CUSTOMER))
+    [expected] = probabilities(read(MODEL_FILE), [SEED])
     assert done.stdout.splitlines() == [
         str({"churn_probability": expected, "churn": False}),
         "not sending promo email to xyz-123",
@@ -274,12 +273,13 @@ def test_the_image_adds_the_packages_and_the_service_and_nothing_else():
 
     added = files(IMAGE) - files("python:3.11-slim")
     packages = {name for name in added if name.startswith("/opt/venv/")}
-    service = {path.name for path in (ROOT / "serving").glob("*.py")} - {"dataset.py", "training.py"}
+    training = {*(ROOT / "serving/training").iterdir()}
+    service = {path.relative_to(ROOT) for path in (ROOT / "serving").rglob("*.py") if path not in training}
     assert added - packages == {
         "/app/gunicorn.conf.py",
         "/app/predict.py",
         "/app/model_C=1.0.bin",
-        *(f"/app/serving/{name}" for name in service),
+        *(f"/app/{name}" for name in service),
         *(f"/app/{path.relative_to(ROOT)}" for name in ("templates", "static") for path in (ROOT / name).iterdir()),
         *(name for name in added if name in ("/.dockerenv", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")),
     }
@@ -308,13 +308,12 @@ def test_a_changed_model_rebuilds_its_own_layer_only(folder, capsys):
 
 def test_a_forest_of_scikit_learn_is_served_too(pair, customer, tmp_path, capsys):
     vectorizer, _ = pair
-    customers, churn = dataset.packaged()
     forest = RandomForestClassifier(20, max_depth=6, random_state=1)
-    forest.fit(vectorizer.transform([features(customer) for customer in customers]), churn)
+    forest.fit(vectorizer.transform(customers()), packaged().target)
     file = tmp_path / "forest.bin"
-    model.write((vectorizer, forest), file)
+    model_file.write((vectorizer, forest), file)
     file.chmod(0o644)
-    expected = model.read(file).probability(astuple(SEED_CUSTOMER))
+    [expected] = probabilities(read(file), [SEED])
     began = time.monotonic()
     with container("--volume", f"{file}:/app/{MODEL_FILE.name}:ro", *HARDENED) as found:
         seconds = time.monotonic() - began

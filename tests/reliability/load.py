@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 from conftest import MODEL_FILE, Answer, Service
 
-from serving import dataset
-from serving.customer import features
+from serving.training import telecom
 
 JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"
 
@@ -58,7 +57,8 @@ class Question(NamedTuple):
 def customers_and_probabilities(model_file: Path = MODEL_FILE) -> tuple[list[dict[str, Any]], list[float]]:
     """The training table's customers, and what scikit-learn alone says of them."""
     vectorizer, classifier = pickle.loads(model_file.read_bytes())
-    customers = [features(customer) for customer in dataset.packaged().customers]
+    table = telecom.packaged()
+    customers = table.records(range(len(table.rows)))
     return customers, classifier.predict_proba(vectorizer.transform(customers))[:, 1].tolist()
 
 

@@ -9,7 +9,7 @@ from conftest import GUNICORN, Service, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.customer import FIELDS
+from serving.training.telecom import SCHEMA
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -17,7 +17,7 @@ VALUES = st.recursive(
     max_leaves=20,
 )
 CUSTOMERS = st.fixed_dictionaries(
-    {field.name: VALUES | st.sampled_from(field.allowed if field.is_category else [0, 1.5]) for field in FIELDS}
+    {field.name: VALUES | st.sampled_from(field.allowed if field.is_category else [0, 1.5]) for field in SCHEMA.fields}
 )
 
 

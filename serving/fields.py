@@ -1,0 +1,171 @@
+"""A field of a record: what it allows, and what is meant by a value that was given for it."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+# The largest whole number that all readers of JSON agree on (RFC 8259, section 6). It also
+# keeps every sum that a model forms finite.
+LARGEST_NUMBER = 2**53 - 1
+
+# More characters than the name of a field or a value of a category has in a table.
+LONGEST_NAME = 1000
+
+# A category of more values may be one of ids: its values are not shown to everybody, and not counted one by one.
+MOST_VALUES = 50
+
+# A record's value: UNSET where it counts nothing, and None for a blank that is not filled yet.
+Value = str | int | float | bool | UnsetType | None
+
+# What a field allows: the values of a category, or a number in words.
+Allowed = tuple[str | int, ...] | str
+
+# What tables write for a blank, whatever the capitals; the course makes `_` of a space.
+BLANKS = ("", "_", "NA", "N/A", "NaN", "null", "None", "?")
+
+_is_number = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE).fullmatch
+
+
+def canonical(text: str) -> str:
+    """How the course spells a name or a value: `One year` is `one_year`. What is too long to be one stays."""
+    return text.strip().lower().replace(" ", "_") if len(text) <= LONGEST_NAME else text
+
+
+CANONICAL_BLANKS = frozenset(map(canonical, BLANKS))
+
+
+def by_spelling(names: Iterable[str]) -> dict[str, str]:
+    """The names by their canonical spelling, where it fits exactly one of them."""
+    names = [*names]
+    times = Counter(map(canonical, names))
+    return {canonical(name): name for name in names if times[canonical(name)] == 1}
+
+
+class Constraints(Struct, frozen=True, omit_defaults=True):
+    """What a field's values are held to: those of a category are named; a number that was never negative is from 0."""
+
+    required: bool = False
+    enum: Annotated[tuple[str | int, ...], Meta(min_length=1)] | UnsetType = UNSET
+    minimum: int | float | UnsetType = UNSET
+
+
+class Field(Struct, frozen=True, omit_defaults=True, dict=True):
+    """One field of a record.
+
+    Of type `string` it is a category, and of type `integer` with an `enum` too; other integers and `number` are
+    numbers; `any` takes numbers and the texts of `categories`. `blank` is what a blank counts as, where there may be
+    one; with `booleans`, true and false are 1 and 0. `least`, `greatest` and `deciles` are of the table that the
+    model learnt from.
+    """
+
+    name: str
+    type: Literal["string", "integer", "number", "any"]
+    title: str = ""
+    constraints: Constraints = Constraints()
+    categories: tuple[str, ...] = ()
+    blank: str | int | float | None = None
+    booleans: bool = False
+    least: int | float | None = None
+    greatest: int | float | None = None
+    deciles: tuple[int | float, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.title or self.name
+
+    @cached_property
+    def values(self) -> tuple[str | int, ...]:
+        """The values that it allows, besides numbers."""
+        return self.categories or self.constraints.enum or ()
+
+    @cached_property
+    def is_category(self) -> bool:
+        """Whether nothing else than its values is allowed."""
+        return bool(self.values) and self.type != "any"
+
+    @property
+    def is_number(self) -> bool:
+        """Whether only numbers are allowed, and any of them."""
+        return not self.values
+
+    @property
+    def is_private(self) -> bool:
+        """Whether its values may be ids."""
+        return len(self.values) > MOST_VALUES
+
+    @cached_property
+    def minimum(self) -> int | float:
+        """The least number that is allowed."""
+        return self.constraints.minimum or 0 if self.constraints.minimum is not UNSET else -LARGEST_NUMBER
+
+    @cached_property
+    def allowed(self) -> Allowed:
+        """What is allowed, as an error says it."""
+        kind = "a whole number" if self.type == "integer" else "a number"
+        return self.values or f"{kind} from {self.minimum} to {LARGEST_NUMBER}"
+
+    @cached_property
+    def texts(self) -> dict[str, str | int]:
+        """Its values by how a table writes them."""
+        return {str(value): value for value in self.values}
+
+    @cached_property
+    def spellings(self) -> dict[str, str]:
+        """Its values, as texts, by their canonical spelling."""
+        return by_spelling(self.texts)
+
+    @cached_property
+    def decoded(self) -> Any:
+        """The type that its values in JSON are decoded as."""
+        limits = Meta(ge=self.minimum, le=LARGEST_NUMBER)
+        parts: list[Any] = [Literal[self.values]] if self.values else []
+        if not self.is_category:
+            number: Any = int if self.type == "integer" else float
+            parts.append(Annotated[number, limits])
+        found = parts[0] if len(parts) == 1 else parts[0] | parts[1]
+        if self.booleans:
+            found = found | bool
+        return found if self.blank is None else found | None
+
+    def read(self, given: object, from_text: bool = False) -> Value:
+        """The value that is meant by what was given, decoded from JSON or, with `from_text`, a table's text.
+
+        Raises `ValueError` where that is none.
+        """
+        if isinstance(given, str):
+            if self.type == "integer" and not from_text:
+                raise ValueError
+            if (found := self.texts.get(given)) is not None:
+                return found
+            spelt = canonical(given)
+            if from_text and not self.is_category and (number := self.number_of(spelt)) is not None:
+                return self.read(number)
+            if spelt in self.spellings:
+                return self.texts[self.spellings[spelt]]
+            if from_text and spelt in CANONICAL_BLANKS:
+                return self.read(None)
+        elif given is None:
+            if self.blank is not None:
+                return None
+        elif isinstance(given, bool):
+            if self.booleans:
+                return given
+        elif isinstance(given, int | float):
+            whole = int(given) if isinstance(given, float) and given.is_integer() else given
+            if self.is_category:
+                if whole in self.values:
+                    return whole
+            elif self.minimum <= given <= LARGEST_NUMBER and (self.type != "integer" or isinstance(whole, int)):
+                return whole if self.type == "integer" else float(given)
+        raise ValueError
+
+    def number_of(self, text: str) -> float | bool | None:
+        """The number that a text in canonical spelling is; None where it is none."""
+        if self.booleans and text in ("true", "false"):
+            return text == "true"
+        return float(text) if _is_number(text) else None

@@ -1,0 +1,1 @@
+"""A model: its file, read without running it, its scores and its reasons."""

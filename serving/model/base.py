@@ -1,0 +1,53 @@
+"""What the service asks of a model, whatever kind it is."""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from serving.fields import Value
+from serving.model.figures import TrainingFigures
+from serving.records import Columns
+from serving.schema import Schema
+
+
+class About(Struct, frozen=True):
+    """What is known of a model file; `figures` where its training left them in it."""
+
+    file: str
+    sha256: str
+    classifier: str
+    figures: TrainingFigures | None
+
+    @property
+    def id(self) -> str:
+        """What every answer calls the model: the start of its SHA-256."""
+        return self.sha256[:12]
+
+
+class Reason(Struct, frozen=True, gc=False):
+    """A field's share in a record's log-odds of yes, relative to the average training record."""
+
+    field: str
+    value: Value
+    share: float
+
+
+class NotExplainable(ValueError):
+    """A model cannot give reasons; the message says why."""
+
+
+class Model(Protocol):
+    """A model of records of a schema."""
+
+    about: About
+    schema: Schema
+
+    def probabilities(self, columns: Columns) -> list[float]:
+        """How probable yes is for each record, in [0, 1], in order; the columns are the schema's fields."""
+
+    def reasons(self, columns: Columns) -> list[list[Reason]]:
+        """For each record the reasons for its probability, the largest first.
+
+        Their shares add up to the log-odds of the record minus those of the average training record. Raises
+        `NotExplainable`.
+        """

@@ -1,0 +1,129 @@
+"""The model file: written, read, and tested on an example."""
+
+import contextlib
+import hashlib
+import os
+import pickle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from serving import schema as schemas
+from serving.model import figures, packing, pickles
+from serving.model.base import About, Model
+from serving.model.figures import TrainingFigures
+from serving.model.linear import LinearModel, features, is_linear
+from serving.model.packing import Parts
+from serving.model.stand_ins import BadModel, Global
+from serving.model.through_sklearn import SklearnModel
+from serving.records import JSONReader
+from serving.schema import BadSchema, Schema
+
+# The classifier's attribute that holds the schema, as plain dictionaries and lists.
+ATTRIBUTE = "serving_schema_"
+
+# Names that an error shows.
+MOST_NAMED = 10
+
+
+class Source(NamedTuple):
+    """What a model is read from: the names and the bytes of its file or its two files, and a schema's JSON."""
+
+    names: list[str]
+    data: list[bytes]
+    schema: bytes = b""
+
+
+def attach(schema: Schema, found: TrainingFigures, classifier: Any) -> None:
+    """Put a schema and figures into a classifier, so that they are pickled with it."""
+    setattr(classifier, ATTRIBUTE, msgspec.to_builtins(schema))
+    setattr(classifier, figures.ATTRIBUTE, msgspec.to_builtins(found))
+
+
+def write(pair: tuple[Any, Any], path: Path) -> None:
+    """Write the pair of vectorizer and classifier as a pickle.
+
+    It appears under its name once it is complete, so a failure leaves an older file as it was.
+    Raises `OSError`.
+    """
+    unfinished = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        with unfinished.open("xb") as file:
+            pickle.dump(pair, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def of(source: Source) -> Model:
+    """The model of files' bytes, untested; a linear one without scikit-learn, whatever version wrote it.
+
+    Nothing in the files is run. Raises `BadModel`.
+    """
+    named: set[Global] = set()
+    parts = packing.parts([pickles.inspect(data, named) for data in source.data])
+    try:
+        state = parts.classifier.state
+        about = About(
+            file=",".join(source.names),
+            sha256=hashlib.sha256(b"".join(source.data)).hexdigest(),
+            classifier=parts.classifier.stands_for[1],
+            figures=figures.of(state),
+        )
+        schema = _schema(parts, source.schema)
+        if is_linear(parts):
+            pickles.require_helpers(named - {packing.PIPELINE, *map(packing.name_of, parts.all)})
+            if (classes := len(state["classes_"].values)) != 2:
+                raise BadModel(f"it has {classes} classes, and a yes/no question two")
+            return LinearModel.from_fitted(parts, schema, about)
+    except BadSchema as error:
+        raise BadModel(f"its schema cannot be used: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, BadModel):
+            raise
+        raise BadModel(f"its vectorizer or its classifier is not fitted: {error!r}") from error
+    return SklearnModel.from_pickles(source.data, parts, named, schema, about)
+
+
+def test(model: Model) -> None:
+    """Raise `BadModel` where a model does not score its example as its training did, or not all of three records."""
+    schema, found = model.schema, model.about.figures
+    [probability] = model.probabilities(example(schema))
+    expected = found.example_probability if found else probability
+    if not 0 <= probability <= 1 or abs(probability - expected) > 1e-9:
+        raise BadModel(f"it gives its example {probability}, where its training gave it {expected}")
+    columns = [[field.values[0], field.values[-1]] if field.values else [0.0, 0.0] for field in schema.fields]
+    others = model.probabilities([*columns])
+    if not all(0 <= each <= 1 for each in others):
+        raise BadModel(f"it gives records {others} instead of probabilities")
+
+
+def example(schema: Schema) -> list[Any]:
+    """The columns of a schema's example."""
+    return JSONReader(schema)(msgspec.json.encode(schema.example), 1).columns
+
+
+def _schema(parts: Parts, overriding: bytes) -> Schema:
+    """The schema of a model: a given one, or what training stored, or what its features tell."""
+    names, separator = parts.vectorizer.state["feature_names_"], parts.vectorizer.state["separator"]
+    if overriding:
+        try:
+            schema = schemas.from_json(msgspec.json.decode(overriding))
+        except msgspec.DecodeError as error:
+            raise BadSchema(f"it is not JSON: {error}") from error
+    elif stored := parts.classifier.state.get(ATTRIBUTE):
+        schema = schemas.from_json(stored)
+    else:
+        return schemas.from_features(names, separator)
+    by_field = {field.name: {*features(field, separator)} for field in schema.fields}
+    if strangers := [name for name in names if not any(name in each for each in by_field.values())][:MOST_NAMED]:
+        raise BadSchema(f"it lacks what the model was trained on: {', '.join(strangers)}")
+    if unused := [name for name, each in by_field.items() if each.isdisjoint(names)][:MOST_NAMED]:
+        raise BadSchema(f"it has what the model was trained without: {', '.join(unused)}")
+    return schema

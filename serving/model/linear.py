@@ -1,0 +1,116 @@
+"""Linear models as weights: by value for categories, by field for numbers. No NumPy, no scikit-learn."""
+
+import math
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any
+
+from msgspec import UNSET
+
+from serving.fields import Field
+from serving.model.base import About, NotExplainable, Reason
+from serving.model.packing import Parts, folded, folding
+from serving.model.stand_ins import FLOAT64, BadModel, Global
+from serving.records import Columns
+from serving.schema import Schema
+from serving.turns import in_turns
+
+# Binary classifiers whose probability is the logistic function of a weighted sum, with the
+# losses for which it is (in older versions the log loss was named log).
+LINEAR: dict[Global, tuple[str | None, ...]] = {
+    ("sklearn.linear_model._logistic", "LogisticRegression"): (None,),
+    ("sklearn.linear_model._logistic", "LogisticRegressionCV"): (None,),
+    ("sklearn.linear_model._stochastic_gradient", "SGDClassifier"): ("log_loss", "log"),
+}
+
+
+def is_linear(parts: Parts) -> bool:
+    """Whether stand-ins are of a linear model of plain columns."""
+    return (
+        parts.classifier.state.get("loss") in LINEAR.get(parts.classifier.stands_for, ())
+        and parts.vectorizer.state["dtype"] is FLOAT64
+        and all(folding(scaler) for scaler in parts.scalers)
+    )
+
+
+class LinearModel:
+    """The logistic function of a weighted sum."""
+
+    def __init__(self, schema: Schema, about: About, intercept: float, weights: dict[str, float], separator: str):
+        self.schema = schema
+        self.about = about
+        self._intercept = intercept
+        # By field, what gives a value's part of the sum.
+        self._parts = [_part(field, weights, separator) for field in schema.fields]
+        # By field, the average training record's part of the sum.
+        self._average: list[float] | None = None
+        if about.figures and about.figures.averages.keys() == weights.keys():
+            shares = {name: weight * about.figures.averages[name] for name, weight in weights.items()}
+            self._average = [
+                sum(shares.get(feature, 0.0) for feature in features(field, separator)) for field in schema.fields
+            ]
+
+    @classmethod
+    def from_fitted(cls, parts: Parts, schema: Schema, about: About) -> "LinearModel":
+        """The model of stand-ins with their fitted attributes. Raises `BadModel`."""
+        state, names = parts.classifier.state, parts.vectorizer.state["feature_names_"]
+        coefficients, intercept = state["coef_"].values, state["intercept_"]
+        [intercept] = intercept.values if hasattr(intercept, "values") else [intercept]
+        if len(names) != len(coefficients):
+            raise BadModel(f"it has {len(names)} features and {len(coefficients)} coefficients")
+        # scikit-learn's softmax of the sum and its negative.
+        times = 2 if state.get("multi_class") == "multinomial" else 1
+        foldings = [found for scaler in parts.scalers if (found := folding(scaler))]
+        weights, intercept = folded([times * each for each in coefficients], times * intercept, foldings)
+        if not all(map(math.isfinite, [*weights, intercept])):
+            raise BadModel("it has weights that are no numbers")
+        by_name = dict(zip(names, weights, strict=True))
+        return cls(schema, about, intercept, by_name, parts.vectorizer.state["separator"])
+
+    def probabilities(self, columns: Columns) -> list[float]:
+        """How probable yes is for each record."""
+        parts = [map(part, column) for part, column in zip(self._parts, columns, strict=True)]
+        exp = math.exp
+        # The logistic function without overflow on either side, and without calling a function 10,000 times.
+        return [
+            1 / (1 + exp(-log_odds)) if log_odds >= 0 else (odds := exp(log_odds)) / (1 + odds)
+            for log_odds in map(sum, zip(*parts, strict=True), repeat(self._intercept))
+        ]
+
+    def reasons(self, columns: Columns) -> list[list[Reason]]:
+        """For each record each field's share of the log-odds, less the average training record's."""
+        if self._average is None:
+            raise NotExplainable("This model file has no training averages to compare a record with.")
+        return [self._reasons(row, self._average) for row in in_turns(zip(*columns, strict=True))]
+
+    def _reasons(self, row: tuple[Any, ...], average: list[float]) -> list[Reason]:
+        shares = (part(value) - each for part, value, each in zip(self._parts, row, average, strict=True))
+        reasons = map(Reason, self.schema.names, row, shares)
+        return sorted(reasons, key=lambda reason: -abs(reason.share))
+
+
+class _Either(dict[Any, float]):
+    """The weights of a field's texts, and the products of its weight and its numbers."""
+
+    weight = 0.0
+
+    def __missing__(self, number: float) -> float:
+        return self.weight * number
+
+
+def _part(field: Field, weights: dict[str, float], separator: str) -> Callable[[Any], float]:
+    weight = weights.get(field.name, 0.0)
+    if field.is_number:
+        return weight.__mul__
+    found = _Either({UNSET: 0.0})
+    found.weight = weight
+    for value in field.values:
+        # A value that training never saw has no weight, as in DictVectorizer.
+        found[value] = weights.get(f"{field.name}{separator}{value}", 0.0) if isinstance(value, str) else value * weight
+    return found.__getitem__
+
+
+def features(field: Field, separator: str) -> list[str]:
+    """A field's features, as DictVectorizer names them: a text is one-hot, a number stays one."""
+    texts = [f"{field.name}{separator}{value}" for value in field.values if isinstance(value, str)]
+    return texts if field.type == "string" else [*texts, field.name]

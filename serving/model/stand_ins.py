@@ -1,0 +1,164 @@
+"""Stand-ins for the objects in a model file: they keep what scikit-learn's and NumPy's were pickled with.
+
+So neither library is imported, and the version that wrote the file does not matter.
+"""
+
+import collections
+import math
+import struct
+from collections.abc import Callable
+from typing import IO, Any
+
+# The name of a class or function: its module, and its name there.
+Global = tuple[str, str]
+
+
+class BadModel(ValueError):
+    """A file is no model that can be served; the message says why."""
+
+
+# Python's own that are no danger: containers.
+CONTAINERS: dict[Global, Any] = {
+    ("builtins", "set"): set,
+    ("builtins", "frozenset"): frozenset,
+    ("builtins", "slice"): slice,
+    ("collections", "OrderedDict"): collections.OrderedDict,
+}
+
+
+class Inert:
+    """Stands for an object of a library: keeps its state, and does nothing."""
+
+    stands_for: Global = ("", "")
+    state: Any = {}  # noqa: RUF012 (replaced, never changed)
+
+    def __init__(self, *args: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def append(self, item: object) -> None:
+        pass
+
+    extend = append
+
+
+# NumPy's codes for a kind and a size in bytes, as the struct module spells them.
+FORMATS = {
+    **{"b1": "?", "f4": "f", "f8": "d"},
+    **{"i1": "b", "i2": "h", "i4": "i", "i8": "q"},
+    **{"u1": "B", "u2": "H", "u4": "I", "u8": "Q"},
+}
+
+
+class Dtype:
+    """Stands for numpy.dtype: reads an array's bytes."""
+
+    def __init__(self, code: str, *_: object):
+        self.code = code
+        self.order = "<"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    @property
+    def size(self) -> int:
+        """The bytes of a value."""
+        return int(self.code[1:] or 0) * (4 if self.code.startswith("U") else 1)
+
+    def values(self, data: Any, count: int) -> list[Any]:
+        """So many values. Raises `ValueError` where the data have more or fewer, and `KeyError` for other types."""
+        kind, size = self.code[:1], self.size
+        if len(data) != (count if kind == "O" else count * size) or (count and not size and kind != "O"):
+            raise ValueError(f"{count:,} values of type {self.code} in {len(data):,} bytes")
+        if kind == "O":
+            return list(data)
+        if kind == "U":
+            encoding = "utf-32-be" if self.order == ">" else "utf-32-le"
+            return [data[i : i + size].decode(encoding).rstrip("\0") for i in range(0, len(data), size)]
+        return list(struct.unpack(f"{self.order}{count}{FORMATS[self.code]}", data))
+
+
+class Array:
+    """Stands for numpy.ndarray."""
+
+    def __init__(self, *_: object):
+        self.state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
+
+    @property
+    def values(self) -> list[Any]:
+        """The values in the order of the memory, of numbers, text and objects. Raises `ValueError` for others."""
+        *_, shape, dtype, _fortran, data = self.state
+        try:
+            values: list[Any] = dtype.values(data, math.prod(shape))
+            return values
+        except (KeyError, struct.error) as error:
+            raise ValueError(f"an array of {dtype.code} that cannot be read: {error}") from error
+
+
+class JoblibArray(Array):
+    """Stands for joblib's wrapper of an array, whose bytes follow it in the file."""
+
+    stream: IO[bytes]
+    unpickle: Callable[[], Any]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # type: ignore[override]
+        shape, dtype = state["shape"], state["dtype"]
+        if dtype.code[:1] == "O":  # then it is another pickle
+            super().__setstate__(self.unpickle().state)
+            return
+        if state.get("numpy_array_alignment_bytes"):
+            self.stream.read(self.stream.read(1)[0])
+        super().__setstate__((shape, dtype, False, self.stream.read(math.prod(shape) * dtype.size)))
+
+
+def _frombuffer(data: Any, dtype: Dtype, shape: tuple[int, ...], order: str) -> Array:
+    array = Array()
+    array.__setstate__((shape, dtype, order, bytes(data)))
+    return array
+
+
+def _scalar(dtype: Dtype, data: bytes) -> Any:
+    return dtype.values(data, 1)[0]
+
+
+def _latin_1(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes in the pickle protocols of Python 2."""
+    if encoding != "latin1":
+        raise BadModel(f"it wants to encode text as {encoding}")
+    return text.encode("latin-1")
+
+
+def _new(cls: type[Inert], *_: object) -> Inert:
+    """How objects are made in pickle protocols 0 and 1."""
+    return cls()
+
+
+# Stands for numpy.float64, which is the type of a vectorizer's numbers.
+FLOAT64 = type("float64", (), {})
+
+STAND_INS: dict[Global, Any] = {
+    **CONTAINERS,
+    **{
+        (f"numpy.{core}.{module}", name): stand_in
+        for core in ("core", "_core")
+        for module, name, stand_in in (
+            ("multiarray", "_reconstruct", Array),
+            ("multiarray", "scalar", _scalar),
+            ("numeric", "_frombuffer", _frombuffer),
+        )
+    },
+    ("numpy", "ndarray"): Array,
+    ("numpy", "dtype"): Dtype,
+    ("numpy", "float64"): FLOAT64,
+    ("_codecs", "encode"): _latin_1,
+    ("copyreg", "_reconstructor"): _new,
+    ("builtins", "object"): Inert,
+}

@@ -1,0 +1,139 @@
+"""The course's procedure: split, cross-validate, fit, evaluate."""
+
+import hashlib
+import platform
+import statistics
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import sklearn
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score, roc_curve
+from sklearn.model_selection import KFold, train_test_split
+
+from serving.model.figures import AUC, Choice, Decile, TrainingFigures
+from serving.rows import BadTable
+from serving.training.table import TrainingTable
+
+# The course's figures.
+TEST_SHARE = 0.2
+FOLDS = 5
+RANDOM_STATE = 1
+
+# What the figures are given for.
+DECILES = 10
+THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 20)]
+
+
+class Part(NamedTuple):
+    """Records as a vectorizer's matrix, and for each whether the answer was yes."""
+
+    matrix: np.ndarray
+    target: np.ndarray
+
+    def rows(self, rows: np.ndarray) -> "Part":
+        return Part(self.matrix[rows], self.target[rows])
+
+
+class Training(NamedTuple):
+    """A table split as in the course: the vectorizer has seen the training part alone."""
+
+    vectorizer: DictVectorizer
+    train: Part
+    test: Part
+
+
+def prepare(table: TrainingTable) -> Training:
+    """Split a table and turn it into numbers. Raises `BadTable` where it has too few rows."""
+    if len(table.rows) < 2 * FOLDS:
+        raise BadTable(f"it has {len(table.rows)} rows: too few to train on")
+    train, test = train_test_split(range(len(table.rows)), test_size=TEST_SHARE, random_state=RANDOM_STATE)
+    vectorizer = DictVectorizer(sparse=False)
+    vectorizer.fit(table.records(train))
+    parts = []
+    for name, rows in ("training", train), ("test", test):
+        matrix = vectorizer.transform(table.records(rows))
+        parts.append(_with_both_classes(f"the {name} part", Part(matrix, np.array(table.target)[rows])))
+    return Training(vectorizer, *parts)
+
+
+def cross_validate(train: Part, C: float) -> Iterator[float]:
+    """The AUC of each fold, as it is done. Raises `BadTable` where a fold is too small.
+
+    The folds share the vectorizer of the whole training part: a category that only the
+    validation fold has is a column of zeros in training, and gets a weight of zero.
+    """
+    folds = KFold(n_splits=FOLDS, shuffle=True, random_state=RANDOM_STATE)
+    for number, rows in enumerate(folds.split(train.target)):
+        fitted, validation = (_with_both_classes(f"fold {number}", train.rows(part)) for part in rows)
+        yield auc(fit(fitted, C), validation)
+
+
+def fit(part: Part, C: float) -> LogisticRegression:
+    """A logistic regression with inverse regularization strength `C`, at its optimum.
+
+    Newton's method gets there in some ten steps for these few columns; the course's solver,
+    lbfgs, stops before it unless the columns are scaled first.
+    """
+    model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    return model.fit(part.matrix, part.target)
+
+
+def auc(model: LogisticRegression, part: Part) -> float:
+    """The area under the ROC curve of the model's probabilities for these records."""
+    return float(roc_auc_score(part.target, model.predict_proba(part.matrix)[:, 1]))
+
+
+def evaluate(
+    table: TrainingTable, training: Training, model: LogisticRegression, C: float, folds: list[float]
+) -> TrainingFigures:
+    """All that the model file tells of its training; `folds` are the AUCs of the cross-validation."""
+    test, probabilities = training.test, model.predict_proba(training.test.matrix)[:, 1]
+    by_probability = np.argsort(probabilities, kind="stable")
+    false_positives, true_positives, _ = roc_curve(test.target, probabilities)
+    example = training.vectorizer.transform([table.schema.example])
+    averages = training.train.matrix.mean(axis=0).tolist()
+    return TrainingFigures(
+        rows=len(table.rows),
+        training_rows=len(training.train.target),
+        test_rows=len(test.target),
+        test_positives=int(test.target.sum()),
+        positive_rate=statistics.mean(table.target),
+        C=C,
+        auc=AUC(folds, statistics.mean(folds), statistics.pstdev(folds), auc(model, test)),
+        log_loss=float(log_loss(test.target, probabilities)),
+        calibration=[
+            Decile(len(rows), float(probabilities[rows].mean()), float(test.target[rows].mean()))
+            for rows in np.array_split(by_probability, min(DECILES, len(by_probability)))
+        ],
+        roc=list(zip(false_positives.tolist(), true_positives.tolist(), strict=True)),
+        thresholds=[choice(threshold, probabilities, test.target) for threshold in THRESHOLDS],
+        averages=dict(zip(training.vectorizer.feature_names_, averages, strict=True)),
+        example_probability=float(model.predict_proba(example)[0, 1]),
+        versions={"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__},
+        table_sha256=fingerprint(table),
+    )
+
+
+def choice(threshold: float, probabilities: np.ndarray, target: np.ndarray) -> Choice:
+    """What choosing all records from this probability on would have meant."""
+    chosen = probabilities >= threshold
+    positives = int(target[chosen].sum())
+    return Choice(threshold, int(chosen.sum()), positives, int(chosen.sum()) - positives)
+
+
+def fingerprint(table: TrainingTable) -> str:
+    """The SHA-256 of a table's records and their target, in order."""
+    digest = hashlib.sha256()
+    for row, target in zip(table.rows, table.target, strict=True):
+        digest.update(msgspec.json.encode([*row, target]) + b"\n")
+    return digest.hexdigest()
+
+
+def _with_both_classes(name: str, part: Part) -> Part:
+    if len(set(part.target)) == 1:
+        raise BadTable(f"{name} has only rows with {'yes' if part.target[0] else 'no'}: too few rows")
+    return part

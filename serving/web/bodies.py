@@ -1,0 +1,113 @@
+"""The bodies of requests: how large they may be, how many at once, and what happens when they stop halfway."""
+
+import io
+from threading import BoundedSemaphore
+from typing import Any
+
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from serving.web.observation import LARGE_BODY, Environ
+from serving.web.problem import Problem
+
+# Bodies of more bytes are large, and a process takes so many of them at once, until they are answered: each can take
+# 100 MB of memory, or a gigabyte of disk.
+LARGE, MOST_LARGE = 100_000, 8
+
+# Bytes of a body that are read at once.
+CHUNK = 65_536
+
+STOPPED = "The rest of the request did not arrive in time."
+
+_large = BoundedSemaphore(MOST_LARGE)
+
+
+class Body(io.RawIOBase):
+    """The body of a request as it arrives, of up to so many bytes.
+
+    Raises `Problem` where it stops arriving, is not sent as HTTP wants it, or is one large body too many;
+    `RequestEntityTooLarge` beyond those bytes, and `ClientDisconnected` where it breaks off.
+    """
+
+    def __init__(self, environ: Environ, most: int):
+        self._environ = environ
+        self._most = most
+        self._length = _length(environ)
+        self._received = 0
+        if self._length is not None and self._length > most:
+            raise RequestEntityTooLarge
+
+    def readable(self) -> bool:
+        return True
+
+    def piece(self, size: int) -> bytes:
+        """Wait for so many bytes, or those that are left."""
+        if self._length is not None:
+            size = min(size, self._length - self._received)
+        found = _received(self._environ, size, whole=self._length is not None)
+        self._received += len(found)
+        if took := getattr(self._environ.get("gunicorn.socket"), "took", None):
+            took()
+        if self._received > self._most:
+            raise RequestEntityTooLarge
+        if self._received > LARGE and LARGE_BODY not in self._environ:
+            _take_place(self._environ)
+        return found
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for some of the body. Gives the number of bytes, and 0 at its end."""
+        found = self.piece(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+
+def whole(environ: Environ, most: int) -> bytes:
+    """The body of a request, whole; raises what `Body` does."""
+    length = _length(environ)
+    if length is not None and length <= min(most, LARGE):  # most of them, without a Body's cost
+        return _received(environ, length, whole=True)
+    body = Body(environ, most)
+    return b"".join(iter(lambda: body.piece(CHUNK), b""))
+
+
+def _take_place(environ: Environ) -> None:
+    if not _large.acquire(blocking=False):
+        detail = f"{MOST_LARGE} large bodies are being received or answered; try again in a moment."
+        raise Problem(503, detail, headers={"Retry-After": "1"})
+    environ[LARGE_BODY] = _large.release
+
+
+def _received(environ: Environ, size: int, whole: bool) -> bytes:
+    source: Any = environ["wsgi.input"]
+    # gunicorn's body reads by the kilobyte, which takes a quarter of the time of an array; its reader, as asked.
+    read = getattr(source, "reader", source).read
+    try:
+        found: bytes = read(size)
+    except TimeoutError as error:
+        _end_connection(environ)
+        raise Problem(408, STOPPED) from error
+    except OSError as error:
+        _end_connection(environ)
+        raise ClientDisconnected("The connection broke off.") from error
+    except Exception as error:  # each server has exceptions of its own
+        _end_connection(environ)
+        raise Problem(400, "The body is not sent as HTTP wants it: its chunks cannot be read.") from error
+    if whole and len(found) < size:
+        _end_connection(environ)
+        raise ClientDisconnected("The body ended before it was whole.")
+    return found
+
+
+def _end_connection(environ: Environ) -> None:
+    """End it after the answer, where that is this project's to say: under its own gunicorn worker."""
+    if end := getattr(environ.get("gunicorn.socket"), "end_after_answer", None):
+        end()
+
+
+def _length(environ: Environ) -> int | None:
+    """The length that was announced; None where the body comes in chunks."""
+    try:
+        return max(0, int(environ["CONTENT_LENGTH"]))
+    except (KeyError, ValueError):
+        pass
+    is_chunked = environ.get("wsgi.input_terminated") or "HTTP_TRANSFER_ENCODING" in environ
+    return None if is_chunked else 0
