@@ -20,6 +20,7 @@ from serving.records import NotJSON, TooMuch
 from serving.rows import BadTable
 from serving.web import about, bodies, exposition, flask_service, keys, logs, openapi, page, problem
 from serving.web.metrics import Form, meter
+from serving.web.observation import AFTERWARDS
 from serving.web.problem import Problem
 from serving.web.served_model import ServedModel
 from serving.web.settings import BadSetting, Settings, from_environment
@@ -29,6 +30,8 @@ SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
 
 # How a disk says that it takes no more; where it is read-only, Python finds no temporary folder.
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
+
+encode = msgspec.json.Encoder().encode
 
 # What is wrong with a request: the status, and the sentence around what the exception says.
 REFUSED: dict[type[Exception], tuple[int, str]] = {
@@ -85,7 +88,11 @@ def create_app(settings: Settings) -> Flask:
             meter.invalid(form, invalid.errors, invalid.number)
             raise
         probabilities, answer = predictor.predict(records, explain)
-        meter.scored("array" if records.is_array else "object", records.columns, probabilities, records.unusual)
+        scored = records.columns, probabilities, records.unusual
+        if records.is_array:  # which takes a sixth of its time to count
+            request.environ.setdefault(AFTERWARDS, []).append(partial(meter.scored, "array", *scored))
+        else:
+            meter.scored("object", *scored)
         return _json(answer)
 
     def _scored_table(explain: bool) -> IO[bytes]:
@@ -175,7 +182,7 @@ def _refused(status: int, sentence: str, error: Exception) -> Response:
 
 
 def _json(answer: object) -> Response:
-    return flask_service.JSONResponse(msgspec.json.encode(answer))
+    return flask_service.JSONResponse(encode(answer))
 
 
 def _problem(found: Problem) -> Response:

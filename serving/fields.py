@@ -1,5 +1,6 @@
 """A field of a record: what it allows, and what is meant by a value that was given for it."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -119,14 +120,19 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
         """Its values, as texts, by their canonical spelling."""
         return by_spelling(self.texts)
 
-    @cached_property
-    def decoded(self) -> Any:
-        """The type that its values in JSON are decoded as."""
-        limits = Meta(ge=self.minimum, le=LARGEST_NUMBER)
+    def decoded(self, usual: bool = False) -> Any:
+        """The type that its values in JSON are decoded as; with `usual` those that the training table held."""
+        least: float
+        greatest: float
+        least, greatest = self.minimum, LARGEST_NUMBER
+        if usual and self.least is not None and self.greatest is not None:
+            least, greatest = max(least, self.least), min(greatest, self.greatest)
+        if self.type == "integer":
+            least, greatest = math.ceil(least), math.floor(greatest)
+        number: Any = int if self.type == "integer" else float
         parts: list[Any] = [Literal[self.values]] if self.values else []
         if not self.is_category:
-            number: Any = int if self.type == "integer" else float
-            parts.append(Annotated[number, limits])
+            parts.append(Annotated[number, Meta(ge=least, le=greatest)])
         found = parts[0] if len(parts) == 1 else parts[0] | parts[1]
         if self.booleans:
             found = found | bool

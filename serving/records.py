@@ -2,10 +2,10 @@
 
 import codecs
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 from msgspec.structs import astuple
 
 from serving import errors
@@ -47,7 +47,7 @@ class TooMuch(ValueError):
     """An array has more records, or a text more values, than are taken at once; the message says how many are."""
 
 
-class Records(NamedTuple):
+class Records(Struct, gc=False):
     """Records by column, in the order of the schema's fields; `ids` where the schema has an id."""
 
     columns: Columns
@@ -69,17 +69,24 @@ class JSONReader:
     def __init__(self, schema: Schema, lenient: bool = False):
         self._schema = schema
         self._lenient = lenient
-        self._decode = _decoder(schema)
+        # A record that comes alone is usual, most of the time: then nothing has to be looked for, which saves 1 us.
+        self._decode_usual, self._decode = _decoder(schema, usual=True), _decoder(schema)
+        self._id = canonical(schema.id or "").encode()
 
     def __call__(self, text: bytes, most: int) -> Records:
         """The record of a JSON object, or the records of an array of at most so many, in order.
 
         Raises `NotJSON`, `InvalidRecords` where the text does not hold records, and `TooMuch`.
         """
+        is_usual = True
         try:
             if not text.isascii():
                 _require_utf8(text)  # msgspec does not look into the strings that it skips
-            decoded = self._decode(text)
+            try:
+                decoded = self._decode_usual(text)
+            except msgspec.ValidationError:
+                is_usual = False
+                decoded = self._decode(text)
         except msgspec.ValidationError:
             return self._from_any_json(text, most)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -90,13 +97,11 @@ class JSONReader:
         columns: Columns = [*zip(*map(astuple, decoded if is_array else [decoded]), strict=True)]
         columns = columns or [()] * (len(self._schema.fields) + bool(self._schema.id))
         ids = columns.pop() if self._schema.id else ()
-        if ids and ids[0] is None and self._names_id(text):
+        # Nothing misses an id in another spelling where it is overlooked.
+        if ids and ids[0] is None and self._id in text[:PIECE].translate(CANONICAL):
             return self._from_any_json(text, most)
-        return Records(columns, ids, finish(self._schema, columns, {}), is_array)
-
-    def _names_id(self, text: bytes) -> bool:
-        """Whether the id may be there in another spelling, since nothing misses it where it is overlooked."""
-        return canonical(self._schema.id or "").encode() in text[:PIECE].translate(CANONICAL)
+        fill(self._schema, columns)
+        return Records(columns, ids, {} if is_usual else unusual(self._schema, columns, {}), is_array)
 
     def _from_any_json(self, text: bytes, most: int) -> Records:
         # Counted before it is read. A comma or a bracket inside a text counts too, which does no harm.
@@ -131,7 +136,8 @@ class JSONReader:
         if found:
             raise InvalidRecords(found, self._schema)
         columns: Columns = [*zip(*rows, strict=True)] or [() for _ in self._schema.fields]
-        return Records(columns, ids, finish(self._schema, columns, ignored), is_array)
+        fill(self._schema, columns)
+        return Records(columns, ids, unusual(self._schema, columns, ignored), is_array)
 
     def _row(self, record: object, index: int, misspellings: bool) -> tuple[list[Any], list[FieldError]]:
         """The values of a decoded object, the last one its id, and what is wrong; no values where it is none at all."""
@@ -176,33 +182,38 @@ def nothing(field: Field, given: object) -> Value:
     return 0.0 if field.is_number else UNSET
 
 
-def finish(schema: Schema, columns: Columns, unusual: Unusual) -> Unusual:
-    """Fill the blanks in columns, in place, as training did; add numbers beyond what it held to what is unusual."""
-    filled: dict[int, set[int]] = {}
+def fill(schema: Schema, columns: Columns) -> None:
+    """Fill the blanks in columns as training did, in place."""
     for place, blank in schema.blanks:
         if None in (column := columns[place]):
-            filled[place] = {index for index, value in enumerate(column) if value is None}
             columns[place] = [blank if value is None else value for value in column]
-    for place, name, least, greatest in schema.bounded:
+
+
+def unusual(schema: Schema, columns: Columns, ignored: Unusual) -> Unusual:
+    """What is unusual in filled columns: what was ignored, and numbers that the training table did not hold."""
+    for place, name, least, greatest, blank in schema.bounded:
         column = columns[place]
-        if column and (min(column) < least or max(column) > greatest):
-            for index, value in enumerate(column):
-                is_beyond = not least <= value <= greatest and index not in filled.get(place, ())
-                if is_beyond and name not in (names := unusual.setdefault(index, [])):
-                    names.append(name)
-    return unusual
+        if not column or (min(column) >= least and max(column) <= greatest):
+            continue
+        for index in [at for at, value in enumerate(column) if (value < least and value != blank) or value > greatest]:
+            if name not in (names := ignored.setdefault(index, [])):
+                names.append(name)
+    return ignored
 
 
-def _decoder(schema: Schema) -> Callable[[bytes], Any]:
-    """A decoder of an object or an array of them; each becomes a Struct of its fields in order, and its id."""
-    fields: list[tuple[Any, ...]] = [(f"f{place}", field.decoded) for place, field in enumerate(schema.fields)]
+def _decoder(schema: Schema, usual: bool = False) -> Callable[[bytes], Any]:
+    """A decoder of an object or an array of them; each becomes a Struct of its fields in order, and its id.
+
+    With `usual` it is of one object, whose numbers are such as the training table held.
+    """
+    fields: list[tuple[Any, ...]] = [(f"f{place}", field.decoded(usual)) for place, field in enumerate(schema.fields)]
     names = {f"f{place}": field.name for place, field in enumerate(schema.fields)}
     if schema.id:
         fields.append(("id_", Id, None))
         names["id_"] = schema.id
     try:
         record = msgspec.defstruct("Record", fields, rename=names, frozen=True, gc=False)
-        return msgspec.json.Decoder(record | list[record]).decode  # type: ignore[valid-type]
+        return msgspec.json.Decoder(record if usual else record | list[record]).decode  # type: ignore[valid-type]
     except ValueError:  # it takes no names with quotes, backslashes or control characters
         return _unknown
 

@@ -9,7 +9,7 @@ import msgspec
 from serving import errors
 from serving.errors import FieldError, InvalidRecords
 from serving.fields import Field, canonical
-from serving.records import Columns, Unusual, finish, nothing
+from serving.records import Columns, Unusual, fill, nothing, unusual
 from serving.schema import Schema
 from serving.turns import in_turns
 
@@ -64,15 +64,15 @@ class RowReader:
                 columns.append([*map(read, cells)])
             except UNREAD:
                 columns.append([_value(field, read, cell, place, wrong) for place, cell in in_turns(enumerate(cells))])
+        ignored: Unusual = {}
         if self._lenient:
-            ignored: Unusual = {place: [each.field or "" for each in wrong[place]] for place in wrong}
-            return [*columns], finish(self._schema, [*columns], ignored), {}
+            ignored, wrong = {place: [each.field or "" for each in errors] for place, errors in wrong.items()}, {}
         for place in sorted(wrong, reverse=True):
             for column in columns:
                 del column[place]
         finished: Columns = [*columns]
-        unusual = finish(self._schema, finished, {})
-        return finished, unusual, wrong
+        fill(self._schema, finished)
+        return finished, unusual(self._schema, finished, ignored), wrong
 
     def is_field(self, position: int) -> bool:
         """Whether the column at this position is a field's."""
@@ -99,7 +99,7 @@ class _Values(dict[str, Any]):
 def _reader(field: Field) -> Callable[[str], Any]:
     """The fastest way to read most of a field's cells."""
     if field.is_number:
-        return msgspec.json.Decoder(field.decoded).decode
+        return msgspec.json.Decoder(field.decoded()).decode
     return _Values(field).__getitem__
 
 

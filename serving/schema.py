@@ -75,10 +75,10 @@ class Schema(Struct, frozen=True, dict=True, rename={"missing_values": "missingV
         ]
 
     @cached_property
-    def bounded(self) -> list[tuple[int, str, int | float, int | float]]:
-        """The places and names of numbers of which the least and the greatest is known, and these two."""
+    def bounded(self) -> list[tuple[int, str, int | float, int | float, Any]]:
+        """The places and names of numbers of which the least and the greatest is known, these two, and the blank."""
         return [
-            (place, field.name, field.least, field.greatest)
+            (place, field.name, field.least, field.greatest, field.blank)
             for place, field in enumerate(self.fields)
             if field.is_number and field.least is not None and field.greatest is not None
         ]

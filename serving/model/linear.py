@@ -1,8 +1,10 @@
 """Linear models as weights: by value for categories, by field for numbers. No NumPy, no scikit-learn."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import repeat
+from operator import call, mul
 from typing import Any
 
 from msgspec import UNSET
@@ -69,13 +71,13 @@ class LinearModel:
 
     def probabilities(self, columns: Columns) -> list[float]:
         """How probable yes is for each record."""
-        parts = [map(part, column) for part, column in zip(self._parts, columns, strict=True)]
+        if len(columns[0]) == 1:  # by row one record takes half the time, and many take a third more
+            sums: Iterable[float] = [sum(map(call, self._parts, next(zip(*columns, strict=True))), self._intercept)]
+        else:
+            sums = map(sum, zip(*map(map, self._parts, columns), strict=True), repeat(self._intercept))
         exp = math.exp
-        # The logistic function without overflow on either side, and without calling a function 10,000 times.
-        return [
-            1 / (1 + exp(-log_odds)) if log_odds >= 0 else (odds := exp(log_odds)) / (1 + odds)
-            for log_odds in map(sum, zip(*parts, strict=True), repeat(self._intercept))
-        ]
+        # exp ends at 709; at 700 the probability is 0 to 304 places.
+        return [1 / (1 + exp(-each)) if each > -700 else 0.0 for each in sums]
 
     def reasons(self, columns: Columns) -> list[list[Reason]]:
         """For each record each field's share of the log-odds, less the average training record's."""
@@ -101,7 +103,7 @@ class _Either(dict[Any, float]):
 def _part(field: Field, weights: dict[str, float], separator: str) -> Callable[[Any], float]:
     weight = weights.get(field.name, 0.0)
     if field.is_number:
-        return weight.__mul__
+        return partial(mul, weight)
     found = _Either({UNSET: 0.0})
     found.weight = weight
     for value in field.values:

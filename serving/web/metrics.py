@@ -14,6 +14,7 @@ import time
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -82,7 +83,7 @@ METRICS = {
 
 def observe(counts: Counts, key: Key, bounds: Sequence[float], amounts: Iterable[float]) -> None:
     """Count numbers in a histogram: for each bound, those up to it."""
-    ordered = sorted(amounts)
+    ordered = sorted(amounts)  # a number at a time takes three times as long
     for bound in bounds:
         counts[*key, str(float(bound))] += bisect_right(ordered, bound)
     counts[*key, SUM] += sum(ordered)  # type: ignore[assignment]  # of a histogram the one count that is not whole
@@ -223,9 +224,8 @@ class Meter:
                     seconds = [seconds for each, _, seconds in requests if each == route]
                     observe(self._counts, ("serving_request_seconds", route), SECONDS, seconds)
             if alone := _taken(self._alone):
-                columns: Columns = [
-                    [column[0] for column in each] for each in zip(*(columns for columns, _, _ in alone), strict=True)
-                ]
+                by_field = zip(*(columns for columns, _, _ in alone), strict=True)
+                columns: Columns = [[*chain.from_iterable(each)] for each in by_field]
                 unusual = {place: each[0] for place, (_, _, each) in enumerate(alone) if each}
                 self._count_scored("object", columns, [each for _, [each], _ in alone], unusual)
 
