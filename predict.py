@@ -19,7 +19,8 @@ from serving.model.stand_ins import BadModel
 from serving.records import NotJSON, TooMuch
 from serving.rows import BadTable
 from serving.web import about, bodies, exposition, flask_service, keys, logs, openapi, page, problem
-from serving.web.metrics import Form, meter
+from serving.web.counts import Form
+from serving.web.metrics import meter
 from serving.web.observation import AFTERWARDS
 from serving.web.problem import Problem
 from serving.web.served_model import ServedModel
@@ -118,7 +119,8 @@ def create_app(settings: Settings) -> Flask:
 
     @app.get("/openapi.json")
     def description() -> Response:
-        return _json(openapi.document(served.predictor, _hides()))
+        described = render_template("openapi.json", **openapi.context(served.predictor, _hides()))
+        return _json(msgspec.json.decode(described))
 
     @app.get("/docs")
     def docs() -> Response:

@@ -31,6 +31,9 @@ from serving.training.telecom import packaged_frame
 ROOT = Path(__file__).parent.parent
 MODEL_FILE = ROOT / "model_C=1.0.bin"
 
+# The course's customer: tenure 24, probability 0.339064.
+SEED = telecom.SCHEMA.example
+
 GUNICORN = [sys.executable, "-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:{port}"]
 WAITRESS = [sys.executable, "-m", "waitress", "--listen", "127.0.0.1:{port}", "predict:app"]
 
@@ -230,28 +233,8 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 @pytest.fixture
 def customer() -> dict[str, Any]:
-    """The course's seed customer: tenure 24, probability 0.339064."""
-    return {
-        "gender": "female",
-        "seniorcitizen": 0,
-        "partner": "yes",
-        "dependents": "no",
-        "phoneservice": "no",
-        "multiplelines": "no_phone_service",
-        "internetservice": "dsl",
-        "onlinesecurity": "no",
-        "onlinebackup": "yes",
-        "deviceprotection": "no",
-        "techsupport": "no",
-        "streamingtv": "no",
-        "streamingmovies": "no",
-        "contract": "month-to-month",
-        "paperlessbilling": "yes",
-        "paymentmethod": "electronic_check",
-        "tenure": 24,
-        "monthlycharges": 29.85,
-        "totalcharges": 24 * 29.85,
-    }
+    """The course's customer."""
+    return {**SEED}
 
 
 # The columns of the published CSV, in its order and spelling.

@@ -5,9 +5,8 @@ import io
 from typing import Any
 
 import schemathesis
+from conftest import SEED
 from hypothesis import strategies as st
-
-from serving.training.telecom import SEED
 
 NAMES = [*SEED]
 ANY_CELL = st.text(st.characters(codec="utf-8"), max_size=8) | st.integers().map(str) | st.floats().map(str)

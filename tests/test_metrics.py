@@ -18,7 +18,7 @@ from test_scripts import run
 
 from serving import schema as schemas
 from serving.training.telecom import SCHEMA
-from serving.web import metrics
+from serving.web import counts as counting
 
 CSV = "text/csv"
 
@@ -254,34 +254,34 @@ def amounts_around(bounds: tuple[float, ...]) -> list[float]:
     return [0.0, *bounds[:-1], *(bound + 1e-9 for bound in bounds[:-1]), *(bound * 0.999 for bound in bounds[:-1]), 0.5]
 
 
-HISTOGRAMS = [metrics.SECONDS, metrics.PROBABILITIES, metrics.ANY_NUMBER]
+HISTOGRAMS = [counting.SECONDS, counting.PROBABILITIES, counting.ANY_NUMBER]
 
 
 @pytest.mark.parametrize(
     ("bounds", "amounts"),
-    [*((bounds, amounts_around(bounds)) for bounds in HISTOGRAMS), ((0.5, 1, metrics.INFINITY), [])],
+    [*((bounds, amounts_around(bounds)) for bounds in HISTOGRAMS), ((0.5, 1, counting.INFINITY), [])],
 )
 def test_many_observations_at_once_are_those_one_by_one(bounds, amounts):
     registry = CollectorRegistry()
     one_by_one = Histogram("amounts", "Amounts.", buckets=bounds, registry=registry)
     for amount in amounts:
         one_by_one.observe(amount)
-    counts = metrics.Counts()
-    metrics.observe(counts, ("amounts",), bounds, amounts[:7])
-    metrics.observe(counts, ("amounts",), bounds, amounts[7:])
+    counts = counting.Counts()
+    counting.observe(counts, ("amounts",), bounds, amounts[:7])
+    counting.observe(counts, ("amounts",), bounds, amounts[7:])
     for bound in bounds:
         le = floatToGoString(bound)
         assert counts["amounts", str(float(bound))] == registry.get_sample_value("amounts_bucket", {"le": le})
-    assert counts["amounts", metrics.SUM] == pytest.approx(registry.get_sample_value("amounts_sum"))
+    assert counts["amounts", counting.SUM] == pytest.approx(registry.get_sample_value("amounts_sum"))
 
 
 def test_a_category_of_many_values_is_one_time_series():
     def counted(number: int) -> dict[str, float]:
         """What is counted of a record of a town that is allowed, and of one that is not, where so many are."""
         town = {"name": "town", "type": "string", "constraints": {"enum": [f"town-{each}" for each in range(number)]}}
-        counts = metrics.Counts()
+        counts = counting.Counts()
         schema = schemas.from_json({"fields": [town]})
-        metrics.count_scored(counts, schema, [["town-7", msgspec.UNSET]], [0.5, 0.5], {1: ["town"]})
+        counting.count_scored(counts, schema, [["town-7", msgspec.UNSET]], [0.5, 0.5], {1: ["town"]})
         return {key[-1]: count for key, count in counts.items() if key[0] == "serving_field_values"}
 
     assert (counted(50), counted(51)) == ({"town-7": 1}, {"known": 1, "unknown": 1})

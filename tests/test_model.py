@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
-from conftest import GUNICORN, MODEL_FILE, ROOT, customers, packaged, probabilities, read, run, running
+from conftest import GUNICORN, MODEL_FILE, ROOT, SEED, customers, packaged, probabilities, read, run, running
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
@@ -44,7 +44,7 @@ from serving.model import file as model_file
 from serving.model.linear import LinearModel
 from serving.model.stand_ins import BadModel
 from serving.model.through_sklearn import SklearnModel
-from serving.training.telecom import SCHEMA, SEED
+from serving.training.telecom import SCHEMA
 
 CHURN = packaged().target[:500]
 

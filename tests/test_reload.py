@@ -7,10 +7,8 @@ import shutil
 import threading
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, Service, customers, packaged, reload, running
+from conftest import GUNICORN, MODEL_FILE, SEED, Service, customers, packaged, reload, running
 from sklearn.linear_model import LogisticRegression
-
-from serving.training.telecom import SEED
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, InProcess, Service, probabilities, read, reload, running, wait_until, workers
+from conftest import (
+    GUNICORN,
+    MODEL_FILE,
+    SEED,
+    InProcess,
+    Service,
+    probabilities,
+    read,
+    reload,
+    running,
+    wait_until,
+    workers,
+)
 from openapi_spec_validator import validate
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -18,7 +30,6 @@ from predict import create_app
 from serving import schema as schemas
 from serving.fields import Field
 from serving.model.stand_ins import BadModel
-from serving.training.telecom import SEED
 from serving.web.metrics import meter
 from serving.web.settings import Settings
 

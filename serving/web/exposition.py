@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from serving.model.base import Model
 from serving.schema import Schema
-from serving.web.metrics import METRICS, SUM, Counts
+from serving.web.counts import METRICS, SUM, Counts
 
 MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 

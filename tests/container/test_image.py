@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MODEL_FILE, ROOT, Service, customers, free_port, packaged, probabilities, read
+from conftest import MODEL_FILE, ROOT, SEED, Service, customers, free_port, packaged, probabilities, read
 from sklearn.ensemble import RandomForestClassifier
 
 from serving.model import file as model_file
-from serving.training.telecom import SEED
 
 IMAGE, COURSE_IMAGE = "churn-serving:test", "churn-serving:course"
 
