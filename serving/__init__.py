@@ -1,1 +1,1 @@
-"""What the scripts share: the customer, the training table, training and the model."""
+"""What the scripts share: what a record is, models, training, and the web side of the service."""

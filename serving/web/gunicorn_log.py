@@ -19,12 +19,12 @@ class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn ships no types
         super()._set_handler(log, output, Line(), sys.stdout)
 
     def debug(self, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log for debugging; not each request's method and address, which may name a customer."""
+        """Log for debugging; not each request's method and address, which may name somebody."""
         if msg != "%s %s":
             super().debug(msg, *args, **kwargs)
 
     def warning(self, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log a warning; of a request that is not HTTP, not the bytes, which may be a customer's."""
+        """Log a warning; of a request that is not HTTP, not the bytes, which may be a record's."""
         text, colon, quoting = str(msg).partition(": ")
         if colon and quoting and text.startswith("Invalid request"):
             refused = type(sys.exc_info()[1]).__name__
@@ -32,7 +32,7 @@ class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn ships no types
         super().warning(msg, *args, **kwargs)
 
     def access(self, resp: Any, req: object, environ: Environ, request_time: timedelta) -> None:  # noqa: ARG002
-        """Log a request that was answered: its route instead of its address, which may name a customer."""
+        """Log a request that was answered: its route instead of its address, which may name somebody."""
         if self.access_log_enabled:
             details = {
                 "request_id": environ.get(REQUEST_ID),

@@ -10,7 +10,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from serving.web.metrics import meter
 
-# Asked by machines every few seconds; they would drown what customers' requests look like.
+# Asked by machines every few seconds; they would drown what other requests look like.
 UNCOUNTED = frozenset({"/ping", "/health", "/metrics"})
 
 # Where a request's WSGI environment has its id, and once it is answered its route.
