@@ -20,6 +20,9 @@ MOST_ALLOWED = 20
 # Keys that a misspelling is looked for among, and how many of them are compared letter by letter.
 MOST_CANDIDATES, MOST_COMPARED = 200, 10
 
+# Misspellings are looked for in so many errors of an answer: comparing names takes time.
+MOST_SUGGESTIONS = 20
+
 # Characters of a given value that an error shows.
 MOST_SHOWN = 40
 

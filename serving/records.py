@@ -9,20 +9,17 @@ from msgspec import UNSET, Struct
 from msgspec.structs import astuple
 
 from serving import errors
-from serving.errors import MOST_ERRORS, FieldError, InvalidRecords
+from serving.errors import MOST_ERRORS, MOST_SUGGESTIONS, FieldError, InvalidRecords
 from serving.fields import LARGEST_NUMBER, Field, Value, canonical
 from serving.schema import Schema
 from serving.turns import in_turns
 
-# Values that a text may have for each record that it may have, besides its fields: read, each can take up to
-# 200 bytes and 0.4 us, in which nobody else is answered. (Lists in lists are the most expensive.)
+# Values that a text may have for each record that it may have: read, each can take up to 200 bytes and 0.4 us, in
+# which nobody else is answered. (Lists in lists are the most expensive.)
 VALUES_A_RECORD = 50
 
 # Keys that a record can have besides its fields: what a CRM adds, and not what fills memory.
 MOST_OTHER_KEYS = 1000
-
-# Misspellings are looked for in so many errors of an answer: comparing names takes time.
-MOST_SUGGESTIONS = 20
 
 # Bytes that are looked through at once, and for an id in another spelling at all.
 PIECE = 65_536
@@ -105,11 +102,10 @@ class JSONReader:
 
     def _from_any_json(self, text: bytes, most: int) -> Records:
         # Counted before it is read. A comma or a bracket inside a text counts too, which does no harm.
-        a_record = max(VALUES_A_RECORD, 2 * len(self._schema.fields))
-        most_values = len(self._schema.fields) + MOST_OTHER_KEYS + a_record * most
+        most_values = len(self._schema.fields) + MOST_OTHER_KEYS + VALUES_A_RECORD * most
         if text.count(b",") + text.count(b"[") + text.count(b"{") > most_values:
             raise TooMuch(
-                f"A JSON body can have {most_values:,} values ({a_record} for each of SERVING_MAX_RECORDS); "
+                f"A JSON body can have {most_values:,} values ({VALUES_A_RECORD} for each of SERVING_MAX_RECORDS); "
                 "leave out keys that are no fields, or send a table (CSV)."
             )
         try:
@@ -124,7 +120,7 @@ class JSONReader:
         found: list[FieldError] = []
         ignored: Unusual = {}
         for index, record in enumerate(in_turns(decoded if is_array else [decoded])):
-            row, wrong = self._row(record, index, len(found) < MOST_SUGGESTIONS)
+            row, wrong = self._row(record, index, MOST_SUGGESTIONS - len(found))
             if self._lenient and row:
                 ignored[index] = [error.field for error in wrong if error.field in self._schema.names]
                 wrong = [error for error in wrong if error.field not in self._schema.names]
@@ -139,7 +135,7 @@ class JSONReader:
         fill(self._schema, columns)
         return Records(columns, ids, unusual(self._schema, columns, ignored), is_array)
 
-    def _row(self, record: object, index: int, misspellings: bool) -> tuple[list[Any], list[FieldError]]:
+    def _row(self, record: object, index: int, suggestions: int) -> tuple[list[Any], list[FieldError]]:
         """The values of a decoded object, the last one its id, and what is wrong; no values where it is none at all."""
         schema = self._schema
         if not isinstance(record, dict):
@@ -151,13 +147,14 @@ class JSONReader:
         # A key in the schema's own spelling wins over other spellings of it.
         given = {schema.meant(key): value for key, value in record.items()} | record
         row: list[Any] = []
-        wrong = []
+        wrong: list[FieldError] = []
         for field in schema.fields:
             try:
                 row.append(field.read(given[field.name]))
                 continue
             except KeyError:
-                misspelt = errors.closest(field.name, given, schema) if misspellings and not self._lenient else None
+                is_searched = len(wrong) < suggestions and not self._lenient
+                misspelt = errors.closest(field.name, given, schema) if is_searched else None
                 wrong.append(errors.missing(field, "it is missing", misspelt, index))
             except ValueError:
                 wrong.append(errors.wrong(field, given[field.name], index))

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from serving import errors
-from serving.errors import FieldError, InvalidRecords
+from serving.errors import MOST_SUGGESTIONS, FieldError, InvalidRecords
 from serving.fields import Field, canonical
 from serving.records import Columns, Unusual, fill, nothing, unusual
 from serving.schema import Schema
@@ -37,9 +37,16 @@ class RowReader:
         # A column in the schema's own spelling wins over other spellings of it.
         names = [name if name in exact or schema.meant(name) in exact else schema.meant(name) for name in header]
         times = Counter(names)
-        wrong = [_column_error(field, header, schema, times[field.name]) for field in schema.fields]
-        if found := [error for error in wrong if error and not (lenient and not times[error.field or ""])]:
-            raise InvalidRecords(found, schema, who="The table's header is")
+        wrong: list[FieldError] = []
+        for field in schema.fields:
+            if times[field.name] > 1:
+                wrong.append(errors.error_of(field, "the table has this column more than once"))
+            elif not times[field.name] and not lenient:
+                is_searched = len(wrong) < MOST_SUGGESTIONS
+                misspelt = errors.closest(field.name, map(canonical, header), schema) if is_searched else None
+                wrong.append(errors.missing(field, "the table lacks this column", misspelt))
+        if wrong:
+            raise InvalidRecords(wrong, schema, who="The table's header is")
         # None for a column that is not there.
         self._positions = [names.index(field.name) if field.name in times else None for field in schema.fields]
         self._readers = [_reader(field) for field in schema.fields]
@@ -113,12 +120,3 @@ def _value(field: Field, read: Callable[[str], Any], cell: str, place: int, wron
     except ValueError:
         wrong.setdefault(place, []).append(errors.wrong(field, cell, place))
         return nothing(field, field.number_of(canonical(cell)))
-
-
-def _column_error(field: Field, header: Sequence[str], schema: Schema, times: int) -> FieldError | None:
-    if times == 1:
-        return None
-    if times:
-        return errors.error_of(field, "the table has this column more than once")
-    misspelt = errors.closest(field.name, map(canonical, header), schema)
-    return errors.missing(field, "the table lacks this column", misspelt)

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from serving.model.base import Model
 from serving.schema import Schema
-from serving.web.counts import METRICS, SUM, Counts
+from serving.web.counts import METRICS, SUM, Counts, Key
 
 MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
@@ -24,10 +24,15 @@ class _Collected(Collector):
             counts = {key[1:]: count for key, count in self._counts.items() if key[0] == name}
             if metric.is_histogram:
                 histogram = HistogramMetricFamily(name, metric.documentation, labels=metric.labels)
-                for labels in dict.fromkeys(key[:-1] for key in counts):
-                    bounds = sorted((key[-1] for key in counts if key[:-1] == labels and key[-1] != SUM), key=float)
-                    buckets = [("+Inf" if bound == "inf" else bound, counts[*labels, bound]) for bound in bounds]
-                    histogram.add_metric(labels, buckets, sum_value=counts[*labels, SUM])
+                by_labels: dict[Key, dict[str, float]] = {}
+                for key, count in counts.items():
+                    by_labels.setdefault(key[:-1], {})[key[-1]] = count
+                for labels, amounts in by_labels.items():
+                    total = amounts.pop(SUM)
+                    buckets = [
+                        ("+Inf" if bound == "inf" else bound, amounts[bound]) for bound in sorted(amounts, key=float)
+                    ]
+                    histogram.add_metric(labels, buckets, sum_value=total)
                 yield histogram
             else:
                 counter = CounterMetricFamily(name, metric.documentation, labels=metric.labels)
