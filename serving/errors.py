@@ -81,7 +81,8 @@ def missing(field: Field, message: str, misspelt: str | None, index: int = 0) ->
 def closest(name: str, keys: Iterable[str], schema: Schema) -> str | None:
     """The key that a field's name was probably meant by, if there is one."""
     known = schema.names
-    unknown = [key for key in islice(keys, MOST_CANDIDATES) if key not in known and len(key) <= 3 * len(name)]
+    candidates = (key for key in keys if key not in known and len(key) <= 3 * len(name))
+    unknown = [*islice(candidates, MOST_CANDIDATES)]
     # Comparing takes time: only with those that have most letters in common.
     letters = Counter(name)
     unknown.sort(key=lambda key: (Counter[str](key) - letters).total() + (letters - Counter[str](key)).total())

@@ -125,8 +125,9 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
         least: float
         greatest: float
         least, greatest = self.minimum, LARGEST_NUMBER
-        if usual and self.least is not None and self.greatest is not None:
-            least, greatest = max(least, self.least), min(greatest, self.greatest)
+        if usual:
+            least = least if self.least is None else max(least, self.least)
+            greatest = greatest if self.greatest is None else min(greatest, self.greatest)
         if self.type == "integer":
             least, greatest = math.ceil(least), math.floor(greatest)
         number: Any = int if self.type == "integer" else float
@@ -149,7 +150,7 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
             if (found := self.texts.get(given)) is not None:
                 return found
             spelt = canonical(given)
-            if from_text and not self.is_category and (number := self.number_of(spelt)) is not None:
+            if from_text and self.type != "string" and (number := self.number_of(spelt)) is not None:
                 return self.read(number)
             if spelt in self.spellings:
                 return self.texts[self.spellings[spelt]]

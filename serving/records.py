@@ -94,11 +94,14 @@ class JSONReader:
         columns: Columns = [*zip(*map(astuple, decoded if is_array else [decoded]), strict=True)]
         columns = columns or [()] * (len(self._schema.fields) + bool(self._schema.id))
         ids = columns.pop() if self._schema.id else ()
-        # Nothing misses an id in another spelling where it is overlooked.
-        if ids and ids[0] is None and self._id in text[:PIECE].translate(CANONICAL):
+        if None in ids and (ids[0] is not None or self._may_name_id(text)):
             return self._from_any_json(text, most)
         fill(self._schema, columns)
         return Records(columns, ids, {} if is_usual else unusual(self._schema, columns, {}), is_array)
+
+    def _may_name_id(self, text: bytes) -> bool:
+        """Whether the id may be there in another spelling, since nothing misses it where it is overlooked."""
+        return not self._id.isascii() or self._id in text[:PIECE].translate(CANONICAL)
 
     def _from_any_json(self, text: bytes, most: int) -> Records:
         # Counted before it is read. A comma or a bracket inside a text counts too, which does no harm.
@@ -174,7 +177,7 @@ class JSONReader:
 
 def nothing(field: Field, given: object) -> Value:
     """What a value that is not allowed counts as: nothing, or itself where it is a number that can be summed."""
-    if field.is_number and isinstance(given, int | float) and abs(given) <= LARGEST_NUMBER:
+    if not field.is_category and isinstance(given, int | float) and abs(given) <= LARGEST_NUMBER:
         return float(given)
     return 0.0 if field.is_number else UNSET
 
@@ -188,14 +191,17 @@ def fill(schema: Schema, columns: Columns) -> None:
 
 def unusual(schema: Schema, columns: Columns, ignored: Unusual) -> Unusual:
     """What is unusual in filled columns: what was ignored, and numbers that the training table did not hold."""
-    for place, name, least, greatest, blank in schema.bounded:
+    for place, field, least, greatest in schema.bounded:
         column = columns[place]
-        if not column or (min(column) >= least and max(column) <= greatest):
+        if field.is_number and (not column or (min(column) >= least and max(column) <= greatest)):
             continue
-        for index in [at for at, value in enumerate(column) if (value < least and value != blank) or value > greatest]:
-            if name not in (names := ignored.setdefault(index, [])):
-                names.append(name)
-    return ignored
+        beyond = [
+            at for at, value in enumerate(column) if isinstance(value, int | float) and not least <= value <= greatest
+        ]
+        for index in beyond:
+            if field.name not in (names := ignored.setdefault(index, [])) and column[index] != field.blank:
+                names.append(field.name)
+    return {index: names for index, names in ignored.items() if names}
 
 
 def _decoder(schema: Schema, usual: bool = False) -> Callable[[bytes], Any]:

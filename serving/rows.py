@@ -43,7 +43,7 @@ class RowReader:
                 wrong.append(errors.error_of(field, "the table has this column more than once"))
             elif not times[field.name] and not lenient:
                 is_searched = len(wrong) < MOST_SUGGESTIONS
-                misspelt = errors.closest(field.name, map(canonical, header), schema) if is_searched else None
+                misspelt = errors.closest(field.name, [*names, *header], schema) if is_searched else None
                 wrong.append(errors.missing(field, "the table lacks this column", misspelt))
         if wrong:
             raise InvalidRecords(wrong, schema, who="The table's header is")

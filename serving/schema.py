@@ -75,12 +75,17 @@ class Schema(Struct, frozen=True, dict=True, rename={"missing_values": "missingV
         ]
 
     @cached_property
-    def bounded(self) -> list[tuple[int, str, int | float, int | float, Any]]:
-        """The places and names of numbers of which the least and the greatest is known, these two, and the blank."""
+    def bounded(self) -> list[tuple[int, Field, int | float, int | float]]:
+        """The places of fields that take numbers of which the least or the greatest is known, the field, and these."""
         return [
-            (place, field.name, field.least, field.greatest, field.blank)
+            (
+                place,
+                field,
+                -math.inf if field.least is None else field.least,
+                math.inf if field.greatest is None else field.greatest,
+            )
             for place, field in enumerate(self.fields)
-            if field.is_number and field.least is not None and field.greatest is not None
+            if not field.is_category and (field.least, field.greatest) != (None, None)
         ]
 
     def meant(self, key: str) -> str:
@@ -108,14 +113,15 @@ class Schema(Struct, frozen=True, dict=True, rename={"missing_values": "missingV
         if not self.is_private:
             return self
         fields = tuple(_without_values(field) if field.is_private else field for field in self.fields)
-        example = {name: value for name, value in self.example.items() if not self.fields[self.names[name]].is_private}
-        return msgspec.structs.replace(self, fields=fields, example=example)
+        example = {field.name: self.example[field.name] for field in self.fields if not field.is_private}
+        words = msgspec.structs.replace(self.words, labels={})
+        return msgspec.structs.replace(self, fields=fields, example=example, words=words)
 
 
 def _without_values(field: Field) -> Field:
     more = f"{field.label} ({len(field.values):,} values, shown to holders of a key)"
     constraints = Constraints(field.constraints.required)
-    return msgspec.structs.replace(field, title=more, categories=(), constraints=constraints)
+    return msgspec.structs.replace(field, title=more, categories=(), constraints=constraints, blank=None)
 
 
 def from_features(features: Iterable[str], separator: str) -> Schema:
@@ -153,7 +159,11 @@ def from_json(decoded: Any) -> Schema:
 def checked(schema: Schema) -> Schema:
     """The same schema, with an example where it has none. Raises `BadSchema` where it contradicts itself."""
     keys = [f"{schema.target}_probability", schema.target, "unusual", "reasons", *([schema.id] if schema.id else [])]
-    if len({*keys}) < len(keys) or not all(map(str.isprintable, keys)) or any(set('"\\') & {*key} for key in keys):
+    if (
+        len({*keys}) < len(keys)
+        or not all(key and key.isprintable() for key in keys)
+        or any(set('"\\') & {*key} for key in keys)
+    ):
         raise BadSchema(f"an answer cannot have the keys {', '.join(map(ascii, keys))}: choose another target or id")
     if not schema.fields:
         raise BadSchema("it has no fields")
@@ -163,12 +173,16 @@ def checked(schema: Schema) -> Schema:
     for field in schema.fields:
         try:
             _check(field)
-            if schema.example:
-                field.read(schema.example.get(field.name))
         except ValueError as error:
-            said = str(error) or "is not in the example, or has a wrong value there"
-            raise BadSchema(f"the field {field.name!r} {said}") from error
-    example = schema.example or {field.name: _ordinary(field) for field in schema.fields}
+            raise BadSchema(f"the field {field.name!r} {error}") from error
+    example = {field.name: schema.example.get(field.name) for field in schema.fields}
+    if not schema.example:
+        example = {field.name: _ordinary(field) for field in schema.fields}
+    for field in schema.fields:
+        try:
+            field.read(example[field.name])
+        except ValueError as error:
+            raise BadSchema(f"the field {field.name!r} is not in the example, or has a wrong value there") from error
     return msgspec.structs.replace(schema, example=example, missing_values=BLANKS)
 
 
@@ -183,8 +197,10 @@ def _check(field: Field) -> None:
     numbers = [each for each in (field.least, *field.deciles, field.greatest) if each is not None]
     if not all(map(math.isfinite, [*numbers, field.minimum])) or numbers != sorted(numbers):
         raise ValueError("has bounds or deciles that are not in order")
-    if field.blank is not None:
-        field.read(field.blank)
+    try:
+        field.read(field.blank if field.blank is not None else _ordinary(field))
+    except ValueError as error:
+        raise ValueError("has a blank that is not one of its values") from error
 
 
 def _ordinary(field: Field) -> str | int | float:

@@ -4,7 +4,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Collection, Iterator
-from itertools import chain, repeat
+from itertools import repeat
 from typing import IO, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -14,6 +14,7 @@ from serving.model.base import Reason
 from serving.prediction import Predictor
 from serving.records import Columns, Unusual
 from serving.rows import BadTable, RowReader
+from serving.schema import Schema
 from serving.turns import in_turns
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -73,9 +74,11 @@ def score(upload: io.RawIOBase | io.BytesIO, predictor: Predictor, explain: bool
     `InvalidRecords` where it lacks a field, `NotExplainable`, and `OSError` where the disk is full.
     """
     buffered = io.BufferedReader(upload, BLOCK)
+    # Of thousands of fields the names alone can be more.
+    longest = max(LONGEST_LINE, 3 * sum(len(field.name) for field in predictor.model.schema.fields))
     scored = tempfile.SpooledTemporaryFile(max_size=MOST_IN_MEMORY)  # noqa: SIM115 (the caller closes it)
     try:
-        for piece in _scored_pieces(_lines(buffered), predictor, explain, counting):
+        for piece in _scored_pieces(_lines(buffered, longest), longest, predictor, explain, counting):
             scored.write(piece.encode())
         scored.seek(0)
         return scored
@@ -88,7 +91,7 @@ def score(upload: io.RawIOBase | io.BytesIO, predictor: Predictor, explain: bool
         buffered.detach()  # or the upload would be closed with it
 
 
-def _lines(upload: IO[bytes]) -> Iterator[str]:
+def _lines(upload: IO[bytes], longest: int) -> Iterator[str]:
     """The lines of an upload with their ends. Raises `BadTable` for one that is too long, and `UnicodeDecodeError`."""
     number, rest = 0, b""
     for block in in_turns(iter(lambda: upload.read(BLOCK), b"")):
@@ -97,30 +100,34 @@ def _lines(upload: IO[bytes]) -> Iterator[str]:
         *lines, rest = (rest + block).splitlines(keepends=True)
         for line in map(bytes.decode, lines):
             number += 1
-            if len(line) > LONGEST_LINE:
-                raise _too_long(number)
+            if len(line) > longest:
+                raise _too_long(number, longest)
             yield line
-        if len(rest) > LONGEST_LINE * MOST_BYTES:
-            raise _too_long(number + 1)
-    if len(line := rest.decode()) > LONGEST_LINE:
-        raise _too_long(number + 1)
+        if len(rest) > longest * MOST_BYTES:
+            raise _too_long(number + 1, longest)
+    if len(line := rest.decode()) > longest:
+        raise _too_long(number + 1, longest)
     if line:
         yield line
 
 
-def _too_long(number: int) -> BadTable:
-    return BadTable(f"line {number} has more than {LONGEST_LINE:,} characters")
+def _too_long(number: int, longest: int) -> BadTable:
+    return BadTable(f"line {number} has more than {longest:,} characters")
 
 
-def _scored_pieces(lines: Iterator[str], predictor: Predictor, explain: bool, counting: Counting) -> Iterator[str]:
+def _scored_pieces(
+    lines: Iterator[str], longest: int, predictor: Predictor, explain: bool, counting: Counting
+) -> Iterator[str]:
     """The scored table, some hundred rows at a time."""
     model = predictor.model
-    first_line = next(lines, "")
-    dialect = _dialect(first_line)
-    header, _ = next(_rows(chain([first_line.removeprefix(BYTE_ORDER_MARK)], lines), dialect.delimiter), ([], None))
-    rows = _rows(lines, dialect.delimiter, len(header))
+    first_line = next((line for line in lines if line.strip("\r\n" + BYTE_ORDER_MARK)), "")
+    header_lines = [first_line, *_rest_of_quoted(first_line, lines, longest)]
+    dialect = _dialect(header_lines, model.schema)
+    header = _cells(header_lines, dialect.delimiter)
+    rows = _rows(lines, dialect.delimiter, len(header), longest)
     read_rows = RowReader(model.schema, header, predictor.lenient)
-    others = [position for position in range(len(header)) if not read_rows.is_field(position)]
+    # What was taken for a value of a field is none that harms.
+    others = [at for at in range(len(header)) if predictor.lenient or not read_rows.is_field(at)]
     target, threshold = model.schema.target, model.schema.threshold
 
     piece = _Piece()
@@ -165,38 +172,48 @@ def _is_plain(block: list[Line], errors: list[str], unusual: Unusual, others: li
     )
 
 
-def _dialect(first_line: str) -> Dialect:
-    """How the table is written; of the delimiters, the one that the header has most of."""
+def _rest_of_quoted(line: str, lines: Iterator[str], longest: int) -> Iterator[str]:
+    """The lines that a row goes on over, since a quote in it is still open."""
+    most, quotes = longest - len(line), line.count('"')
+    while quotes % 2 and (line := next(lines, "")):
+        most, quotes = most - len(line), quotes + line.count('"')
+        if most < 0:
+            raise BadTable(f"a row with quotes has more than {longest:,} characters")
+        yield line
+
+
+def _cells(lines: list[str], delimiter: str) -> list[str]:
+    """The cells of a row. Raises `BadTable`."""
+    try:
+        return next(csv.reader([lines[0].removeprefix(BYTE_ORDER_MARK), *lines[1:]], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise BadTable(f"a row with quotes cannot be read: {error}") from error
+
+
+def _dialect(header: list[str], schema: Schema) -> Dialect:
+    """How the table is written; of the delimiters, the one with which the header has most of the fields."""
+
+    def fields(delimiter: str) -> tuple[int, int]:
+        cells = _cells(header, delimiter)
+        return sum(schema.meant(cell) in schema.names for cell in cells), len(cells)
+
     return Dialect(
-        delimiter=max(DELIMITERS, key=first_line.count),
-        line_end="\r\n" if first_line.endswith("\r\n") else "\n",
-        byte_order_mark=BYTE_ORDER_MARK if first_line.startswith(BYTE_ORDER_MARK) else "",
+        delimiter=max(DELIMITERS, key=fields),
+        line_end="\r\n" if header[-1].endswith("\r\n") else "\n",
+        byte_order_mark=BYTE_ORDER_MARK if header[0].startswith(BYTE_ORDER_MARK) else "",
     )
 
 
-def _rows(lines: Iterator[str], delimiter: str, width: int = -1) -> Iterator[Line]:
-    """The rows of a table, each with at most `width` cells and one for all that is too much; blank lines are none.
+def _rows(lines: Iterator[str], delimiter: str, width: int, longest: int) -> Iterator[Line]:
+    """The rows of a table, each with at most `width` cells and one for all that is too much.
 
-    Raises `BadTable`.
+    Blank lines are none, unless the table has one column. Raises `BadTable`.
     """
     for line in lines:
         if '"' in line:  # which may go on over several lines
-            try:
-                cells = next(csv.reader(_up_to(LONGEST_LINE, chain([line], lines)), delimiter=delimiter))
-            except csv.Error as error:
-                raise BadTable(f"a row with quotes cannot be read: {error}") from error
-            yield cells, None
-        elif stripped := line.rstrip("\r\n"):
+            yield _cells([line, *_rest_of_quoted(line, lines, longest)], delimiter), None
+        elif (stripped := line.rstrip("\r\n")) or width == 1:
             yield stripped.split(delimiter, width), stripped
-
-
-def _up_to(most: int, lines: Iterator[str]) -> Iterator[str]:
-    """The lines of a row; raises `BadTable` where together they have more characters."""
-    for line in lines:
-        most -= len(line)
-        if most < 0:
-            raise BadTable(f"a row with quotes has more than {LONGEST_LINE:,} characters")
-        yield line
 
 
 def _blocks(rows: Iterator[Line]) -> Iterator[list[Line]]:
@@ -248,7 +265,8 @@ def _as_json(probabilities: list[float]) -> list[str]:
 
 
 def _in_words(reasons: list[Reason]) -> str:
-    return "; ".join(f"{reason.field}={reason.value} {reason.share:+}" for reason in reasons)
+    given = (("" if reason.value is None else reason.value, reason) for reason in reasons)
+    return "; ".join(f"{reason.field}={value} {reason.share:+}" for value, reason in given)
 
 
 def inert(cell: str) -> str:

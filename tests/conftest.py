@@ -100,7 +100,7 @@ def _lower(headers: Any) -> dict[str, str]:
 def read(*files: Path, schema: bytes = b"") -> Model:
     """The model of a file or two, tested, in this process."""
     found = file.of(Source([each.name for each in files], [each.read_bytes() for each in files], schema))
-    file.test(found)
+    file.test(found, is_its_own=not schema)
     return found
 
 

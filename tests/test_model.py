@@ -122,6 +122,11 @@ PACKED = {
     "list": list,
     "dictionary": lambda pair: {"model": pair[1], "dv": pair[0]},
     "dictionary with more": lambda pair: {"dv": pair[0], "model": pair[1], "threshold": 0.4, "features": ["tenure"]},
+    "dictionary with tuples": lambda pair: {
+        "model": pair,
+        "shape": (3, 4),
+        "params": {"range": (0, 1), "names": ["a"]},
+    },
     "pipeline": lambda pair: Pipeline([("vectorize", pair[0]), ("nothing", "passthrough"), ("classify", pair[1])]),
     "the other way round": lambda pair: pair[::-1],
     "pair of a pipeline": lambda pair: (pair[0], make_pipeline(pair[1])),
@@ -187,6 +192,24 @@ def test_a_scaler_is_folded_into_the_weights(rows, file, name, packed):
     model = read(file)
     assert isinstance(model, SklearnModel if name == "clipped" else LinearModel)
     assert probabilities(model, rows) == pytest.approx(whole.predict_proba(rows)[:, 1], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["standard", "robust"])  # (the others of scikit-learn lose some themselves)
+def test_a_scaler_loses_nothing_of_numbers_that_are_large_and_close_together(file, name):
+    rows = [{"seen": 1_700_000_000.0 + 60 * row, "where": "ab"[row % 2]} for row in range(60)]
+    whole = make_pipeline(DictVectorizer(sparse=False), clone(SCALERS[name]), LogisticRegression(C=100))
+    save(whole.fit(rows, [row % 7 < 3 for row in range(60)]), file)
+    assert probabilities(read(file), rows) == pytest.approx(whole.predict_proba(rows)[:, 1], abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [float, int, np.float32, np.int8])
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_vectorizer_may_have_any_type_of_number(rows, file, dtype, protocol):
+    pair = fitted(LogisticRegression(), [row | {"totalcharges": 1} for row in rows], CHURN, dtype=dtype)
+    file.write_bytes(pickle.dumps(pair, protocol))
+    model = read(file)
+    assert isinstance(model, LinearModel if dtype is float else SklearnModel)
+    assert_scores_like_scikit_learn(model, pair, [row | {"totalcharges": 1} for row in rows])
 
 
 def test_of_two_scalers_the_second_scales_what_the_first_gave(rows, file):

@@ -132,6 +132,22 @@ def test_three_thousand_values_are_served_and_their_names_stay_with_those_who_ha
     assert closed.get("/").body.count(b'class="field"') == 2
 
 
+def test_nothing_of_values_that_may_be_ids_is_shown_by_the_rest_of_the_schema(tmp_path):
+    records = [{"user": f"user-{number}", "n": number} for number in range(60)]
+    file, _ = trained(records, tmp_path / "model.bin")
+    schema = served(model=str(file)).get("/model").json["schema"]
+    user = next(field for field in schema["fields"] if field["name"] == "user")
+    user |= {"blank": "user-7"}
+    schema["example"] |= {"user": "user-8", "card": "9"}
+    schema |= {"id": "card", "words": schema["words"] | {"labels": {"user-9": "Mr user-Nine"}}}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    closed = served(model=str(file), schema=str(tmp_path / "schema.json"), api_keys="4d0fa1")
+    for path in ("/model", "/openapi.json", "/", "/metrics"):
+        answer = closed.get(path)
+        assert (answer.status, b"user-" in answer.body) == (401 if path == "/metrics" else 200, False)
+    assert closed.get("/health").status == 200
+
+
 def test_an_equals_sign_in_a_name_is_split_at_the_first_where_no_schema_says_otherwise(tmp_path):
     records = [{"a=b": "cd"[row % 2], "x=y": float(row)} for row in range(10)]
     file, expected = trained(records, tmp_path / "model.bin")
@@ -282,6 +298,57 @@ def test_a_number_beyond_the_training_table_is_said_and_a_filled_blank_is_not(se
     body = service.predict(as_csv([customer | {"totalcharges": " "}, cents]), "text/csv").body.decode()
     notes = [row["note"] for row in csv.DictReader(io.StringIO(body))]
     assert notes == ["", "unusual: monthlycharges, totalcharges"]
+
+
+def test_unusual_is_what_the_bounds_say_however_it_is_asked_for(tmp_path):
+    records = [{"y": float(row), "z": "no" if row % 3 else float(row)} for row in range(40)]
+    fields = [
+        {"name": "y", "type": "number", "greatest": 39, "blank": 999},
+        {"name": "z", "type": "any", "categories": ["no"], "least": 0, "greatest": 39},
+    ]
+    file, _ = trained(records, tmp_path / "model.bin", serving_schema_={"fields": fields})
+    service = served(model=str(file))
+    for asked, expected in (
+        ({"y": None, "z": "no"}, None),
+        ({"y": 999, "z": 39}, None),
+        ({"y": 40, "z": -1}, ["y", "z"]),
+        ({"y": -5, "z": 40.5}, ["z"]),
+    ):
+        assert service.predict(asked).json.get("unusual") == expected
+        assert [each.get("unusual") for each in service.predict([records[0], asked]).json] == [None, expected]
+        [row] = csv.DictReader(io.StringIO(service.predict(as_csv([asked]), "text/csv").body.decode()))
+        assert row["note"] == (f"unusual: {', '.join(expected)}" if expected else "")
+
+
+def test_an_id_comes_back_from_a_record_that_spells_it_otherwise_than_the_others(tmp_path):
+    file, _ = trained([{"n": float(row)} for row in range(10)], tmp_path / "model.bin")
+    for name, others in (("Id", ["ID", "id", " iD"]), ("Número", ["NÚMERO", "número "])):
+        (tmp_path / "schema.json").write_text(json.dumps({"id": name, "fields": [{"name": "n", "type": "number"}]}))
+        service = served(model=str(file), schema=str(tmp_path / "schema.json"))
+        for other in others:
+            assert service.predict({"n": 1, other: 7}).json[name] == 7
+            answers = service.predict([{"n": 1, name: "a"}, {"n": 1, other: "b"}, {"n": 1}]).json
+            assert [each.get(name) for each in answers] == ["a", "b", None]
+
+
+def test_a_lenient_service_explains_what_it_ignored_and_shows_it_as_it_came(customer):
+    service = served(lenient=True)
+    asked = customer | {"contract": "=HYPERLINK(1)", "tenure": "many"}
+    body, json_type = json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    answer = service.request("POST", "/predict?explain=true", body, json_type).json
+    assert answer["unusual"] == ["contract", "tenure"]
+    assert {each["field"]: each["value"] for each in answer["reasons"]}["contract"] is None
+    [row] = csv.DictReader(io.StringIO(service.predict(as_csv([asked]), "text/csv").body.decode()))
+    assert (row["contract"], row["note"]) == ("'=HYPERLINK(1)", "unusual: contract, tenure")
+    assert float(row["churn_probability"]) == answer["churn_probability"]
+
+
+def test_the_example_may_be_another_than_that_of_training(tmp_path):
+    schema = json.loads(json.dumps(served().get("/model").json["schema"]))
+    schema["example"] |= {"tenure": 3}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    with running(GUNICORN, SERVING_SCHEMA=str(tmp_path / "schema.json")) as service:
+        assert service.get("/model").json["example"]["record"]["tenure"] == 3
 
 
 def test_one_service_changes_between_tables_under_load(tmp_path, customer):

@@ -18,6 +18,8 @@ from serving.rows import BadTable
 from serving.web.metrics import meter
 
 CSV = "text/csv"
+in_process = InProcess(predict.app.test_client())
+
 ADDED = ["churn_probability", "churn", "note", "error"]
 
 
@@ -230,6 +232,29 @@ def test_reasons_are_a_column(service, rows):
     )
     expected = "; ".join(f"{r['field']}={r['value']} {r['share']:+}" for r in alone.json["reasons"])
     assert answers[0][-3] == expected
+
+
+@pytest.mark.parametrize("start", ["", "\n", "\r\n\r\n"])
+def test_the_delimiter_is_that_of_the_fields_and_not_of_what_a_name_has_in_it(rows, start):
+    plain = scored(in_process, written(rows))
+    rows[0][0], rows[0][-1] = "an id, a number,\nor, both", "churn; or, not"
+    for delimiter in ";\t,":
+        answers = scored(in_process, start.encode() + written(rows, delimiter), delimiter)
+        assert [row[-4:] for row in answers] == [row[-4:] for row in plain]
+
+
+def test_a_whole_number_may_be_written_as_pandas_writes_it_where_a_column_has_blanks(rows):
+    plain = scored(in_process, written(rows))
+    for name in ("SeniorCitizen", "tenure"):
+        for row in rows[1:]:
+            row[rows[0].index(name)] += ".0"
+    assert [row[-4:] for row in scored(in_process, written(rows))] == [row[-4:] for row in plain]
+
+
+def test_a_misspelt_column_is_suggested_as_the_header_has_it(rows):
+    rows[0][rows[0].index("MonthlyCharges")] = "MontlyCharges"
+    [error] = in_process.predict(written(rows), CSV).json["errors"]
+    assert 'is "montlycharges" a misspelling of it?' in error["message"]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from serving.fields import Value
 from serving.model.figures import TrainingFigures
 from serving.records import Columns
 from serving.schema import Schema
@@ -28,7 +27,7 @@ class Reason(Struct, frozen=True, gc=False):
     """A field's share in a record's log-odds of yes, relative to the average training record."""
 
     field: str
-    value: Value
+    value: str | int | float | bool | None
     share: float
 
 

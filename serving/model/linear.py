@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import repeat
 from operator import call, mul
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
@@ -35,10 +35,21 @@ def is_linear(parts: Parts) -> bool:
     )
 
 
+class Weights(NamedTuple):
+    """Of features, by name, what a feature's value less its centre is multiplied by; elsewhere the centre is 0."""
+
+    factors: dict[str, float]
+    centers: dict[str, float]
+
+    def part(self, feature: str, value: float) -> float:
+        """A feature's part of the sum. One that training never saw has none, as in DictVectorizer."""
+        return (value - self.centers.get(feature, 0.0)) * self.factors.get(feature, 0.0)
+
+
 class LinearModel:
     """The logistic function of a weighted sum."""
 
-    def __init__(self, schema: Schema, about: About, intercept: float, weights: dict[str, float], separator: str):
+    def __init__(self, schema: Schema, about: About, intercept: float, weights: Weights, separator: str):
         self.schema = schema
         self.about = about
         self._intercept = intercept
@@ -46,8 +57,8 @@ class LinearModel:
         self._parts = [_part(field, weights, separator) for field in schema.fields]
         # By field, the average training record's part of the sum.
         self._average: list[float] | None = None
-        if about.figures and about.figures.averages.keys() == weights.keys():
-            shares = {name: weight * about.figures.averages[name] for name, weight in weights.items()}
+        if about.figures and about.figures.averages.keys() == weights.factors.keys():
+            shares = {feature: weights.part(feature, mean) for feature, mean in about.figures.averages.items()}
             self._average = [
                 sum(shares.get(feature, 0.0) for feature in features(field, separator)) for field in schema.fields
             ]
@@ -63,11 +74,13 @@ class LinearModel:
         # scikit-learn's softmax of the sum and its negative.
         times = 2 if state.get("multi_class") == "multinomial" else 1
         foldings = [found for scaler in parts.scalers if (found := folding(scaler))]
-        weights, intercept = folded([times * each for each in coefficients], times * intercept, foldings)
-        if not all(map(math.isfinite, [*weights, intercept])):
+        centers, factors = folded(foldings, len(names))
+        factors = [times * each * factor for each, factor in zip(coefficients, factors, strict=True)]
+        if not all(map(math.isfinite, [*factors, *centers, intercept])):
             raise BadModel("it has weights that are no numbers")
-        by_name = dict(zip(names, weights, strict=True))
-        return cls(schema, about, intercept, by_name, parts.vectorizer.state["separator"])
+        centred = {name: center for name, center in zip(names, centers, strict=True) if center}
+        weights = Weights(dict(zip(names, factors, strict=True)), centred)
+        return cls(schema, about, times * intercept, weights, parts.vectorizer.state["separator"])
 
     def probabilities(self, columns: Columns) -> list[float]:
         """How probable yes is for each record."""
@@ -87,28 +100,37 @@ class LinearModel:
 
     def _reasons(self, row: tuple[Any, ...], average: list[float]) -> list[Reason]:
         shares = (part(value) - each for part, value, each in zip(self._parts, row, average, strict=True))
-        reasons = map(Reason, self.schema.names, row, shares)
-        return sorted(reasons, key=lambda reason: -abs(reason.share))
+        given = (None if value is UNSET else value for value in row)
+        return sorted(map(Reason, self.schema.names, given, shares), key=lambda reason: -abs(reason.share))
 
 
-class _Either(dict[Any, float]):
-    """The weights of a field's texts, and the products of its weight and its numbers."""
+class _Values(dict[Any, float]):
+    """The parts of a field's values, and, where it takes numbers too, of those."""
 
-    weight = 0.0
+    def __init__(self, of_number: Callable[[float], float]):
+        super().__init__()
+        self._of_number = of_number
 
     def __missing__(self, number: float) -> float:
-        return self.weight * number
+        return self._of_number(number)
 
 
-def _part(field: Field, weights: dict[str, float], separator: str) -> Callable[[Any], float]:
-    weight = weights.get(field.name, 0.0)
-    if field.is_number:
-        return partial(mul, weight)
-    found = _Either({UNSET: 0.0})
-    found.weight = weight
+def _part(field: Field, weights: Weights, separator: str) -> Callable[[Any], float]:
+    """What gives the part that a field's value has in the sum."""
+    if field.is_number and field.name not in weights.centers:
+        return partial(mul, weights.factors.get(field.name, 0.0))
+    names = features(field, separator)
+    without = sum(weights.part(name, 0) for name in names)  # of all its features, where none is there
+    bare = without - weights.part(field.name, 0)
+    found = _Values(lambda number: bare + weights.part(field.name, number))
     for value in field.values:
-        # A value that training never saw has no weight, as in DictVectorizer.
-        found[value] = weights.get(f"{field.name}{separator}{value}", 0.0) if isinstance(value, str) else value * weight
+        one_hot = f"{field.name}{separator}{value}"
+        if isinstance(value, str):
+            found[value] = without - weights.part(one_hot, 0) + weights.part(one_hot, 1)
+        else:
+            found[value] = weights.part(field.name, value)
+    if not field.is_number:
+        found[UNSET] = without
     return found.__getitem__
 
 

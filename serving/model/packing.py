@@ -12,7 +12,7 @@ SCALERS = {
     ("sklearn.preprocessing._data", name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 }
 
-# Factors and summands, by column: what is scaled is the column times the one plus the other.
+# Centres and factors, by column: what is scaled is the column less the one, times the other.
 Folding = tuple[list[float], list[float]]
 
 
@@ -55,25 +55,25 @@ def state_of(step: Any) -> dict[str, Any]:
     return state
 
 
-def _steps(packed: Any) -> Iterator[Any]:
+def _steps(packed: Any, is_told: bool = False) -> Iterator[Any]:
+    """The estimators in a packing; in a dictionary, which often tells other things too, those are left out."""
     match packed:
         case tuple() | list():
             for each in packed:
-                yield from _steps(each)
-        case dict():  # which often says other things of the model too
+                yield from _steps(each, is_told)
+        case dict():
             for each in packed.values():
-                if isinstance(each, Inert) or hasattr(each, "get_params") or isinstance(each, tuple | dict):
-                    yield from _steps(each)
+                yield from _steps(each, is_told=True)
         case _ if name_of(packed) == PIPELINE:
             for _, step in state_of(packed)["steps"]:
                 if step is not None and step != "passthrough":
                     yield from _steps(step)
-        case _:
+        case _ if not is_told or isinstance(packed, Inert) or hasattr(packed, "get_params"):
             yield packed
 
 
 def folding(scaler: Inert) -> Folding | None:
-    """What a scaler does to each column; None where that is more than a factor and a summand."""
+    """What a scaler does to each column; None where that is more than a centre and a factor."""
     state = scaler.state
     match scaler.stands_for[1]:
         case "StandardScaler":
@@ -83,7 +83,8 @@ def folding(scaler: Inert) -> Folding | None:
         case "MaxAbsScaler" if not state.get("clip"):
             return _shifted(None, state["scale_"])
         case "MinMaxScaler" if not state.get("clip"):
-            return state["scale_"].values, state["min_"].values
+            factors = state["scale_"].values
+            return [-each / factor for each, factor in zip(state["min_"].values, factors, strict=True)], factors
     return None
 
 
@@ -91,14 +92,15 @@ def _shifted(center: Any, scale: Any) -> Folding:
     """The folding of a scaler that subtracts the one and then divides by the other, where there are such."""
     length = len((center or scale).values) if center or scale else 0
     factors = [1 / each for each in scale.values] if scale else [1.0] * length
-    centers = center.values if center else [0.0] * length
-    return factors, [-each * factor for each, factor in zip(centers, factors, strict=True)]
+    return center.values if center else [0.0] * length, factors
 
 
-def folded(weights: list[float], intercept: float, foldings: list[Folding]) -> tuple[list[float], float]:
-    """The weights and the intercept that give of unscaled columns what these give of scaled ones."""
-    for factors, summands in reversed(foldings):
-        if factors:
-            intercept += sum(weight * each for weight, each in zip(weights, summands, strict=True))
-            weights = [weight * each for weight, each in zip(weights, factors, strict=True)]
-    return weights, intercept
+def folded(foldings: list[Folding], length: int) -> Folding:
+    """What scalers do one after the other: the column less the centre, times the factor."""
+    centers, factors = [0.0] * length, [1.0] * length
+    for more_centers, more_factors in foldings:
+        if more_factors:
+            steps = zip(centers, more_centers, factors, strict=True)
+            centers = [center + more / factor for center, more, factor in steps]
+            factors = [factor * more for factor, more in zip(factors, more_factors, strict=True)]
+    return centers, factors

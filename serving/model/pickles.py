@@ -9,20 +9,19 @@ import bz2
 import importlib
 import io
 import lzma
-import math
 import pickle
 import zlib
 from collections.abc import Callable
 from typing import IO, Any
 
-from serving.model.stand_ins import CONTAINERS, STAND_INS, BadModel, Global, Inert, JoblibArray
+from serving.model.stand_ins import CONTAINERS, STAND_INS, BadModel, Global, Inert, JoblibArray, bytes_after, latin_1
 
 # What NumPy's, SciPy's and scikit-learn's objects are pickled with, besides the estimators.
 HELPERS: frozenset[Global] = frozenset(
     {
         *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
         *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
-        *(("numpy", name) for name in ("ndarray", "dtype", "bool", "bool_", "int32", "int64", "float32", "float64")),
+        *(("numpy", name) for name in ("ndarray", "dtype", "bool", "bool_", "float32", "float64")),
         *(("numpy.random._pickle", f"__{kind}_ctor") for kind in ("bit_generator", "generator", "randomstate")),
         ("numpy.random._mt19937", "MT19937"),
         ("numpy.random._pcg64", "PCG64"),
@@ -36,8 +35,15 @@ HELPERS: frozenset[Global] = frozenset(
         ("sklearn.calibration", "_CalibratedClassifier"),
         ("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor"),
         ("sklearn.linear_model._sgd_fast", "Log"),
-        ("sklearn.model_selection._split", "KFold"),
-        ("sklearn.model_selection._split", "StratifiedKFold"),
+        *(("numpy", f"{kind}{bits}") for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+        ("numpy", "float16"),
+        *(("sklearn.metrics._scorer", f"_{kind}Scorer") for kind in ("", "Proba", "Predict", "Threshold")),
+        *(("sklearn.metrics._classification", f"{name}_score") for name in ("accuracy", "f1", "precision", "recall")),
+        *(("sklearn.metrics._ranking", f"{name}_score") for name in ("roc_auc", "average_precision")),
+        *(("sklearn.model_selection._split", f"{name}KFold") for name in ("", "Stratified", "Repeated", "Group")),
+        *(("sklearn.model_selection._split", f"{name}ShuffleSplit") for name in ("", "Stratified", "Group")),
+        ("sklearn.model_selection._split", "RepeatedStratifiedKFold"),
+        ("sklearn.model_selection._split", "LeaveOneOut"),
         ("sklearn.neural_network._stochastic_optimizers", "AdamOptimizer"),
         ("sklearn.neural_network._stochastic_optimizers", "SGDOptimizer"),
         ("sklearn.tree._tree", "Tree"),
@@ -48,6 +54,7 @@ HELPERS: frozenset[Global] = frozenset(
 
 # Pickle protocols 0 to 2 write the names that Python 2 had.
 PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+PYTHON_2_INT = ("__builtin__", "long")
 
 JOBLIB_ARRAY = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
@@ -75,6 +82,8 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == JOBLIB_ARRAY:
             return self._joblib_array
+        if (module, name) == PYTHON_2_INT:
+            module, name = "builtins", "int"
         return self._find(PYTHON_2.get(module, module), name)
 
 
@@ -132,6 +141,22 @@ def require_helpers(named: set[Global]) -> None:
         raise _refusal(module, name)
 
 
+def _reconstructor(cls: type, base: type, state: object) -> Any:
+    """What copyreg has for objects without a constructor of their own."""
+    if base is not object or state is not None:
+        raise BadModel(f"it makes a {cls.__name__} of another type")
+    return object.__new__(cls)
+
+
+# Python's own that a real model is made with.
+HARMLESS: dict[Global, Any] = {
+    **CONTAINERS,
+    **{("builtins", kind.__name__): kind for kind in (object, float, int, bool)},
+    ("copyreg", "_reconstructor"): _reconstructor,
+    ("_codecs", "encode"): latin_1,
+}
+
+
 def load(data: bytes, named: set[Global]) -> Any:
     """The real objects of a pickle in which `inspect` found these names.
 
@@ -141,8 +166,8 @@ def load(data: bytes, named: set[Global]) -> Any:
     from sklearn.base import BaseEstimator  # noqa: PLC0415 (it takes a second, and a linear model does without)
 
     def find(module: str, name: str) -> Any:
-        if (module, name) in CONTAINERS:
-            return CONTAINERS[module, name]
+        if (module, name) in HARMLESS:
+            return HARMLESS[module, name]
         known = (module, name) in HELPERS
         if known or module.split(".", 1)[0] == "sklearn":
             try:
@@ -172,9 +197,7 @@ def _real_joblib_array(stream: IO[bytes], unpickle: Callable[[], Any]) -> type:
             if dtype.hasobject:
                 values: Any = unpickle().ravel(state["order"]).tolist()
             else:
-                if state.get("numpy_array_alignment_bytes"):
-                    stream.read(stream.read(1)[0])
-                values = stream.read(math.prod(shape) * dtype.itemsize)
+                values = bytes_after(stream, state, dtype.itemsize)
             super().__setstate__((1, shape, dtype, state["order"] == "F", values))
 
     return NumpyArrayWrapper

@@ -114,9 +114,14 @@ class JoblibArray(Array):
         if dtype.code[:1] == "O":  # then it is another pickle
             super().__setstate__(self.unpickle().state)
             return
-        if state.get("numpy_array_alignment_bytes"):
-            self.stream.read(self.stream.read(1)[0])
-        super().__setstate__((shape, dtype, False, self.stream.read(math.prod(shape) * dtype.size)))
+        super().__setstate__((shape, dtype, False, bytes_after(self.stream, state, dtype.size)))
+
+
+def bytes_after(stream: IO[bytes], state: dict[str, Any], size: int) -> bytes:
+    """The bytes of joblib's array that follow its wrapper's state in a file, each of its values so many."""
+    if state.get("numpy_array_alignment_bytes"):
+        stream.read(stream.read(1)[0])
+    return stream.read(math.prod(state["shape"]) * size)
 
 
 def _frombuffer(data: Any, dtype: Dtype, shape: tuple[int, ...], order: str) -> Array:
@@ -129,7 +134,7 @@ def _scalar(dtype: Dtype, data: bytes) -> Any:
     return dtype.values(data, 1)[0]
 
 
-def _latin_1(text: str, encoding: str) -> bytes:
+def latin_1(text: str, encoding: str) -> bytes:
     """How Python 3 writes bytes in the pickle protocols of Python 2."""
     if encoding != "latin1":
         raise BadModel(f"it wants to encode text as {encoding}")
@@ -158,7 +163,9 @@ STAND_INS: dict[Global, Any] = {
     ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): Dtype,
     ("numpy", "float64"): FLOAT64,
-    ("_codecs", "encode"): _latin_1,
+    ("builtins", "float"): FLOAT64,
+    **{("builtins", kind): type(kind, (), {}) for kind in ("int", "bool")},
+    ("_codecs", "encode"): latin_1,
     ("copyreg", "_reconstructor"): _new,
     ("builtins", "object"): Inert,
 }

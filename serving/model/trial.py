@@ -113,7 +113,7 @@ def verdict(source: Source) -> str:
     """Why the model in these bytes cannot be read, tested and described, if so; in this process."""
     try:
         found = file.of(source)
-        file.test(found)
+        file.test(found, is_its_own=not source.schema)
         msgspec.json.encode([found.schema, found.about])
         reason = ""
     except BadModel as error:

@@ -23,10 +23,11 @@ def context(predictor: Predictor, hide: bool = False) -> dict[str, Any]:
     """What the template needs; with `hide` without the values that may be ids, and without examples of them."""
     schema = predictor.model.schema
     hide = hide and schema.is_private
+    schema = schema.shown() if hide else schema
     _, components = msgspec.json.schema_components((Reason, ProblemDetails, Served), ref_template=REFERENCE)
     for component in components.values():
         component["description"] = inspect.cleandoc(component["description"])
-    components |= {"Record": _record(schema, hide), "Prediction": _prediction(schema)}
+    components |= {"Record": _record(schema), "Prediction": _prediction(schema)}
     shown = [*([] if hide else examples.always(predictor)), *NOT_ALWAYS]
 
     def of_answers(path: str, status: int, media_type: str) -> dict[str, Any]:
@@ -67,19 +68,21 @@ def _one_or_more(name: str) -> dict[str, Any]:
     return {"anyOf": [one, {"type": "array", "items": one}]}
 
 
-def _record(schema: Schema, hide: bool) -> dict[str, Any]:
-    properties: dict[str, Any] = {field.name: _property(field, hide and field.is_private) for field in schema.fields}
+def _record(schema: Schema) -> dict[str, Any]:
+    properties: dict[str, Any] = {field.name: _property(field) for field in schema.fields}
     if schema.id:
         properties[schema.id] = {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}
     required = [*schema.names]
     return {"title": schema.words.record, "type": "object", "properties": properties, "required": required}
 
 
-def _property(field: Field, hide: bool) -> dict[str, Any]:
+def _property(field: Field) -> dict[str, Any]:
     kinds: list[dict[str, Any]] = []
     if field.values:
-        kinds.append({"type": "string"} if hide else {"enum": [*field.values]})
-    if not field.is_category:
+        kinds.append({"enum": [*field.values]})
+    elif field.type in ("string", "any"):  # its values are not for whoever asks
+        kinds.append({"type": "string"})
+    if not field.is_category and field.type != "string":
         kind = "integer" if field.type == "integer" else "number"
         kinds.append({"type": kind, "minimum": field.minimum, "maximum": LARGEST_NUMBER})
     kinds += [{"type": "boolean"}] * field.booleans + [{"type": "null"}] * (field.blank is not None)
