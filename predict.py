@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> Flask:
                 wanted = f"{flask_service.JSON}, or {flask_service.CSV} for a table"
                 raise Problem(415, f"Send the header Content-Type: {wanted} (it is {other or 'not there'}).")
 
-    def _predicted(body: bytes, explain: bool) -> Response:
+    def _predicted(body: bytes | bytearray, explain: bool) -> Response:
         predictor = served.predictor
         try:
             records = predictor.read(body, settings.max_records)

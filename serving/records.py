@@ -70,7 +70,7 @@ class JSONReader:
         self._decode_usual, self._decode = _decoder(schema, usual=True), _decoder(schema)
         self._id = canonical(schema.id or "").encode()
 
-    def __call__(self, text: bytes, most: int) -> Records:
+    def __call__(self, text: bytes | bytearray, most: int) -> Records:
         """The record of a JSON object, or the records of an array of at most so many, in order.
 
         Raises `NotJSON`, `InvalidRecords` where the text does not hold records, and `TooMuch`.
@@ -99,11 +99,11 @@ class JSONReader:
         fill(self._schema, columns)
         return Records(columns, ids, {} if is_usual else unusual(self._schema, columns, {}), is_array)
 
-    def _may_name_id(self, text: bytes) -> bool:
+    def _may_name_id(self, text: bytes | bytearray) -> bool:
         """Whether the id may be there in another spelling, since nothing misses it where it is overlooked."""
         return not self._id.isascii() or self._id in text[:PIECE].translate(CANONICAL)
 
-    def _from_any_json(self, text: bytes, most: int) -> Records:
+    def _from_any_json(self, text: bytes | bytearray, most: int) -> Records:
         # Counted before it is read. A comma or a bracket inside a text counts too, which does no harm.
         most_values = len(self._schema.fields) + MOST_OTHER_KEYS + VALUES_A_RECORD * most
         if text.count(b",") + text.count(b"[") + text.count(b"{") > most_values:
@@ -125,7 +125,8 @@ class JSONReader:
         for index, record in enumerate(in_turns(decoded if is_array else [decoded])):
             row, wrong = self._row(record, index, MOST_SUGGESTIONS - len(found))
             if self._lenient and row:
-                ignored[index] = [error.field for error in wrong if error.field in self._schema.names]
+                if names := [error.field for error in wrong if error.field in self._schema.names]:
+                    ignored[index] = names
                 wrong = [error for error in wrong if error.field not in self._schema.names]
             found += wrong
             if len(found) > MOST_ERRORS:
@@ -193,18 +194,20 @@ def unusual(schema: Schema, columns: Columns, ignored: Unusual) -> Unusual:
     """What is unusual in filled columns: what was ignored, and numbers that the training table did not hold."""
     for place, field, least, greatest in schema.bounded:
         column = columns[place]
-        if field.is_number and (not column or (min(column) >= least and max(column) <= greatest)):
-            continue
-        beyond = [
-            at for at, value in enumerate(column) if isinstance(value, int | float) and not least <= value <= greatest
-        ]
+        if field.is_number:
+            if not column or (min(column) >= least and max(column) <= greatest):
+                continue
+            beyond = [at for at, value in enumerate(column) if value < least or value > greatest]
+        else:
+            numbers = ((at, value) for at, value in enumerate(column) if isinstance(value, int | float))
+            beyond = [at for at, value in numbers if not least <= value <= greatest]
         for index in beyond:
-            if field.name not in (names := ignored.setdefault(index, [])) and column[index] != field.blank:
+            if column[index] != field.blank and field.name not in (names := ignored.setdefault(index, [])):
                 names.append(field.name)
-    return {index: names for index, names in ignored.items() if names}
+    return ignored
 
 
-def _decoder(schema: Schema, usual: bool = False) -> Callable[[bytes], Any]:
+def _decoder(schema: Schema, usual: bool = False) -> Callable[[bytes | bytearray], Any]:
     """A decoder of an object or an array of them; each becomes a Struct of its fields in order, and its id.
 
     With `usual` it is of one object, whose numbers are such as the training table held.
@@ -221,17 +224,17 @@ def _decoder(schema: Schema, usual: bool = False) -> Callable[[bytes], Any]:
         return _unknown
 
 
-def _unknown(text: bytes) -> Any:  # noqa: ARG001 (as a decoder's)
+def _unknown(text: bytes | bytearray) -> Any:  # noqa: ARG001 (as a decoder's)
     raise msgspec.ValidationError
 
 
-def _require_utf8(text: bytes) -> None:
+def _require_utf8(text: bytes | bytearray) -> None:
     # Piece by piece: one character can make the whole take four times the memory of its bytes.
-    for _ in codecs.iterdecode((text[start : start + PIECE] for start in range(0, len(text), PIECE)), "utf-8"):
+    for _ in codecs.iterdecode((bytes(text[start : start + PIECE]) for start in range(0, len(text), PIECE)), "utf-8"):
         pass
 
 
-def _not_json(text: bytes, error: Exception) -> NotJSON:
+def _not_json(text: bytes | bytearray, error: Exception) -> NotJSON:
     if isinstance(error, RecursionError):
         return NotJSON("it is nested too deeply")
     if not text.strip():

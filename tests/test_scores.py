@@ -39,6 +39,7 @@ def expected(spellings, pair) -> list[float]:
 def assert_same(answers: list[dict], expected: list[float]) -> None:
     assert len(answers) == len(expected)
     assert max(abs(a["churn_probability"] - e) for a, e in zip(answers, expected, strict=True)) <= 1e-12
+    assert not any("unusual" in a for a in answers)
     assert [a["churn"] for a in answers] == [a["churn_probability"] >= 0.5 for a in answers]
 
 

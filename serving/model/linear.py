@@ -90,7 +90,7 @@ class LinearModel:
             sums = map(sum, zip(*map(map, self._parts, columns), strict=True), repeat(self._intercept))
         exp = math.exp
         # exp ends at 709; at 700 the probability is 0 to 304 places.
-        return [1 / (1 + exp(-each)) if each > -700 else 0.0 for each in sums]
+        return [1.0 / (1.0 + exp(-each)) if each > -700.0 else 0.0 for each in sums]
 
     def reasons(self, columns: Columns) -> list[list[Reason]]:
         """For each record each field's share of the log-odds, less the average training record's."""

@@ -60,13 +60,22 @@ class Body(io.RawIOBase):
         return len(found)
 
 
-def whole(environ: Environ, most: int) -> bytes:
+def whole(environ: Environ, most: int) -> bytes | bytearray:
     """The body of a request, whole; raises what `Body` does."""
     length = _length(environ)
     if length is not None and length <= min(most, LARGE):  # most of them, without a Body's cost
         return _received(environ, length, whole=True)
     body = Body(environ, most)
-    return b"".join(iter(lambda: body.piece(CHUNK), b""))
+    if length is None:
+        return b"".join(iter(lambda: body.piece(CHUNK), b""))
+    # Put into its place piece by piece: two copies of 5 MB would have the system give and take the memory of one more
+    # with each request, which takes a tenth of an array's time.
+    found = bytearray(length)
+    received = 0
+    with memoryview(found) as view:
+        while size := body.readinto(view[received : received + CHUNK]):
+            received += size
+    return found
 
 
 def _take_place(environ: Environ) -> None:
