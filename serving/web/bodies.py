@@ -6,7 +6,7 @@ from typing import Any
 
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from serving.web.observation import AFTERWARDS, Environ
+from serving.web.observation import LARGE_BODY, Environ
 from serving.web.problem import Problem
 
 # Bodies of more bytes are large, and a process takes so many of them at once, until they are answered: each can take
@@ -49,7 +49,7 @@ class Body(io.RawIOBase):
             took()
         if self._received > self._most:
             raise RequestEntityTooLarge
-        if self._received > LARGE >= self._received - len(found):
+        if self._received > LARGE and LARGE_BODY not in self._environ:
             _take_place(self._environ)
         return found
 
@@ -82,7 +82,7 @@ def _take_place(environ: Environ) -> None:
     if not _large.acquire(blocking=False):
         detail = f"{MOST_LARGE} large bodies are being received or answered; try again in a moment."
         raise Problem(503, detail, headers={"Retry-After": "1"})
-    environ.setdefault(AFTERWARDS, []).append(_large.release)
+    environ[LARGE_BODY] = _large.release
 
 
 def _received(environ: Environ, size: int, whole: bool) -> bytes:

@@ -16,8 +16,8 @@ UNCOUNTED = frozenset({"/ping", "/health", "/metrics"})
 # Where a request's WSGI environment has its id, and once it is answered its route.
 REQUEST_ID, ROUTE = "serving.request_id", "serving.route"
 
-# Where it has what is to be called when the answer has gone.
-AFTERWARDS = "serving.afterwards"
+# Where it has, of a large body, what makes room for the next one: called when the answer has gone.
+LARGE_BODY = "serving.large_body"
 
 # The ids that are taken over: printable, and not so long that they fill the log.
 _usable_id = re.compile(r"[!-~]{1,128}").fullmatch
@@ -48,4 +48,4 @@ def observed(
     found = environ[ROUTE] = route(environ)
     if found not in UNCOUNTED:
         meter.request(found, int(answered[:3]), perf_counter() - started)
-    return ClosingIterator(answer, environ[AFTERWARDS]) if AFTERWARDS in environ else answer
+    return ClosingIterator(answer, environ[LARGE_BODY]) if LARGE_BODY in environ else answer
