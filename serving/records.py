@@ -1,6 +1,7 @@
 """Records -> columns of values: JSON decoded and held to the schema, blanks filled, unusual values noted."""
 
 import codecs
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,6 +70,7 @@ class JSONReader:
         # A record that comes alone is usual, most of the time: then nothing has to be looked for, which saves 1 us.
         self._decode_usual, self._decode = _decoder(schema, usual=True), _decoder(schema)
         self._id = canonical(schema.id or "").encode()
+        self._quoted_id = re.compile(rb'"_*' + re.escape(self._id) + rb'_*"').search
 
     def __call__(self, text: bytes | bytearray, most: int) -> Records:
         """The record of a JSON object, or the records of an array of at most so many, in order.
@@ -101,7 +103,8 @@ class JSONReader:
 
     def _may_name_id(self, text: bytes | bytearray) -> bool:
         """Whether the id may be there in another spelling, since nothing misses it where it is overlooked."""
-        return not self._id.isascii() or self._id in text[:PIECE].translate(CANONICAL)
+        spelt = text[:PIECE].translate(CANONICAL)
+        return not self._id.isascii() or (self._id in spelt and bool(self._quoted_id(spelt)))
 
     def _from_any_json(self, text: bytes | bytearray, most: int) -> Records:
         # Counted before it is read. A comma or a bracket inside a text counts too, which does no harm.
