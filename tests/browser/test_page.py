@@ -60,10 +60,12 @@ def test_the_form_has_the_fields_of_the_schema_and_the_seed_customer(page, custo
 def test_the_answer_follows_a_field(page, site, customer):
     expect(page.locator("#probability")).to_have_text("33.9%")
     expect(page.locator("#decision")).to_have_text("No discount")
+    card = page.locator("#answer").evaluate("card => getComputedStyle(card).backgroundColor")
     page.fill("[name=tenure]", "1")
     page.fill("[name=totalcharges]", "29.85")
     expect(page.locator("#probability")).to_have_text("62.8%")
     expect(page.locator("#decision")).to_have_text("Send the discount")
+    expect(page.locator("#answer")).to_have_css("background-color", card)
     page.select_option("[name=internetservice]", "fiber_optic")
     changed = customer | {"tenure": 1, "totalcharges": 29.85, "internetservice": "fiber_optic"}
     expect(page.locator("#probability")).to_have_text(percent(site.predict(changed).json["churn_probability"]))
