@@ -58,8 +58,7 @@ def create_app(settings: Settings) -> Flask:
     @app.get("/health")
     def health() -> Response:
         try:
-            example = msgspec.json.encode(served.predictor.model.schema.example)
-            served.predictor.predict(served.predictor.read(example, 1))
+            served.predictor.of_example()
         except Exception as error:
             raise Problem(503, "The model does not score; the service's log says why.") from error
         return _json({"status": "ok"})

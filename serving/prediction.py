@@ -34,6 +34,11 @@ class Predictor:
         predictions = [*map(self._prediction, probabilities, decisions, *ids, unusual, reasons)]
         return probabilities, predictions if records.is_array else predictions[0]
 
+    def of_example(self) -> float:
+        """The probability of the schema's example, read as a request is."""
+        records = self.read(msgspec.json.encode(self.model.schema.example), 1)
+        return self.predict(records)[0][0]
+
 
 def _prediction(schema: Schema) -> type:
     """The type of a prediction: the probability of yes, whether that is enough, and the record's id, if it has one."""

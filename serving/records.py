@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -93,13 +93,18 @@ class JSONReader:
         is_array = isinstance(decoded, list)
         if is_array:
             self._require_at_most(most, decoded)
-        columns: Columns = [*zip(*map(astuple, decoded if is_array else [decoded]), strict=True)]
-        columns = columns or [()] * (len(self._schema.fields) + bool(self._schema.id))
-        ids = columns.pop() if self._schema.id else ()
-        if None in ids and (ids[0] is not None or self._may_name_id(text)):
+        records = self._by_column(map(astuple, decoded if is_array else [decoded]), is_array, is_usual, {})
+        if None in records.ids and (records.ids[0] is not None or self._may_name_id(text)):
             return self._from_any_json(text, most)
-        fill(self._schema, columns)
-        return Records(columns, ids, {} if is_usual else unusual(self._schema, columns, {}), is_array)
+        return records
+
+    def _by_column(self, rows: Iterable[Sequence[Any]], is_array: bool, is_usual: bool, ignored: Unusual) -> Records:
+        """The records of rows of values, each with its id at the end where the schema has one."""
+        schema = self._schema
+        columns: Columns = [*zip(*rows, strict=True)] or [()] * (len(schema.fields) + bool(schema.id))
+        ids = columns.pop() if schema.id else ()
+        fill(schema, columns)
+        return Records(columns, ids, {} if is_usual else unusual(schema, columns, ignored), is_array)
 
     def _may_name_id(self, text: bytes | bytearray) -> bool:
         """Whether the id may be there in another spelling, since nothing misses it where it is overlooked."""
@@ -122,7 +127,6 @@ class JSONReader:
         if is_array:
             self._require_at_most(most, decoded)
         rows: list[list[Value]] = []
-        ids: list[Id] = []
         found: list[FieldError] = []
         ignored: Unusual = {}
         for index, record in enumerate(in_turns(decoded if is_array else [decoded])):
@@ -134,16 +138,13 @@ class JSONReader:
             found += wrong
             if len(found) > MOST_ERRORS:
                 break
-            ids.append(row.pop() if row else None)
             rows.append(row)
         if found:
             raise InvalidRecords(found, self._schema)
-        columns: Columns = [*zip(*rows, strict=True)] or [() for _ in self._schema.fields]
-        fill(self._schema, columns)
-        return Records(columns, ids, unusual(self._schema, columns, ignored), is_array)
+        return self._by_column(rows, is_array, is_usual=False, ignored=ignored)
 
     def _row(self, record: object, index: int, suggestions: int) -> tuple[list[Any], list[FieldError]]:
-        """The values of a decoded object, the last one its id, and what is wrong; no values where it is none at all."""
+        """The values of a decoded object, its id too, and what is wrong; no values where it is none at all."""
         schema = self._schema
         if not isinstance(record, dict):
             message = f"each {schema.words.record} is a JSON object with {len(schema.fields)} fields, not "
@@ -166,7 +167,9 @@ class JSONReader:
             except ValueError:
                 wrong.append(errors.wrong(field, given[field.name], index))
             row.append(nothing(field, given.get(field.name)))
-        id_ = given.get(schema.id) if schema.id else None
+        if not schema.id:
+            return row, wrong
+        id_ = given.get(schema.id)
         id_ = int(id_) if isinstance(id_, float) and id_.is_integer() else id_
         if not isinstance(id_, str | int | None) or isinstance(id_, bool):
             message = f"{errors.shown(id_)} cannot be an id"

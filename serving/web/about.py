@@ -44,6 +44,5 @@ def served(predictor: Predictor, hide: bool = False) -> Served:
             figures = msgspec.structs.replace(figures, averages=averages)
         schema = schema.shown()
     else:
-        records = predictor.read(msgspec.json.encode(schema.example), 1)
-        example = Example(schema.example, predictor.predict(records)[0][0])
+        example = Example(schema.example, predictor.of_example())
     return Served(file.file, file.sha256, file.classifier, schema.threshold, schema, example, figures)
