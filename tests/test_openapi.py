@@ -1,6 +1,9 @@
 """GET /openapi.json and GET /docs: the description is valid, complete, and true."""
 
+import copy
+import csv
 import errno
+import io
 import os
 import re
 import subprocess
@@ -82,6 +85,55 @@ def test_every_described_status_has_an_example():
     }
     shown = {(example.path.partition("?")[0], example.status) for example in [*ALWAYS, *NOT_ALWAYS]}
     assert described == shown
+
+
+# What the example's customer was told before its answers were made by the model that is served.
+SHARES = {
+    "totalcharges": -0.537531865,
+    "internetservice": -0.522234680,
+    "tenure": 0.513662654,
+    "contract": 0.468186059,
+    "monthlycharges": 0.392387151,
+    "paymentmethod": 0.213138980,
+    "onlinesecurity": 0.175870249,
+    "techsupport": 0.165111209,
+    "paperlessbilling": 0.133691076,
+    "streamingmovies": -0.128870820,
+    "phoneservice": 0.095504150,
+    "multiplelines": 0.079470729,
+    "streamingtv": -0.074253492,
+    "deviceprotection": 0.062780243,
+    "seniorcitizen": -0.031142488,
+    "onlinebackup": -0.025403859,
+    "dependents": 0.018861880,
+    "partner": 0.017255296,
+    "gender": 0.014983215,
+}
+
+
+def test_the_examples_of_the_committed_model_say_what_it_is_known_to_say():
+    answers = copy.deepcopy({example.name: example.answer for example in ALWAYS})
+    stays = {"churn_probability": pytest.approx(0.33906403093358023, abs=1e-9), "churn": False}
+    assert answers["one"] == stays
+    assert answers["several"] == [stays, stays | {"customerid": "xyz-123"}]
+    reasons = answers["explained"].pop("reasons")
+    assert answers["explained"] == stays
+    assert [(each["field"], each["value"]) for each in reasons] == [(name, SEED[name]) for name in SHARES]
+    assert [each["share"] for each in reasons] == pytest.approx([*SHARES.values()], abs=1e-9)
+    assert answers["invalid"]["errors"] == [
+        {
+            "index": 0,
+            "field": "gender",
+            "message": 'the text "no such value" is not one of the allowed values',
+            "allowed": ["female", "male"],
+        }
+    ]
+    header, good, bad = csv.reader(io.StringIO(answers["table"]))
+    assert header == [*SEED, "churn_probability", "churn", "note", "error"]
+    assert good[:19] == [str(value) for value in SEED.values()]
+    assert float(good[19]) == pytest.approx(0.33906403093358023, abs=1e-9)
+    assert good[20:] == ["false", "", ""]
+    assert bad[19:] == ["", "", "", 'gender: the text "no such value" is not one of the allowed values']
 
 
 @pytest.mark.parametrize("example", ALWAYS, ids=lambda example: f"{example.path[1:]}-{example.name}")
