@@ -29,6 +29,7 @@ WORKDIR /app
 COPY ["gunicorn.conf.py", "predict.py", "./"]
 COPY ["serving/*.py", "serving/"]
 COPY ["serving/model/*.py", "serving/model/"]
+COPY ["serving/tables/*.py", "serving/tables/"]
 COPY ["serving/web/*.py", "serving/web/"]
 COPY ["templates/*", "templates/"]
 COPY ["static/*", "static/"]

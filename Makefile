@@ -72,7 +72,7 @@ image: ## the Docker image churn-serving
 
 run-image: image ## the service in a container, with nothing that it does not need
 	docker run --rm --publish 9696:9696 --env SERVING_API_KEYS --env SERVING_REQUIRE_KEY \
-		--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges churn-serving
+		--read-only --volume /tmp --cap-drop ALL --security-opt no-new-privileges churn-serving
 
 clean: ## remove the virtual environment and the caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis

@@ -5,21 +5,21 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import flask_swagger_ui
 import msgspec
 from flask import Flask, Response, render_template, request, send_from_directory
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from serving import table
-from serving.errors import InvalidRecords
+from serving.errors import BadTable, InvalidRecords
 from serving.model.base import NotExplainable
 from serving.model.stand_ins import BadModel
 from serving.records import NotJSON, TooMuch
-from serving.rows import BadTable
-from serving.web import about, bodies, exposition, flask_service, keys, logs, openapi, page, problem
-from serving.web.counts import Form
+from serving.tables import scored
+from serving.tables.scored import Scored
+from serving.tables.workbook import TooLarge
+from serving.web import about, bodies, exposition, flask_service, keys, logs, openapi, page, problem, uploads
+from serving.web.counts import Form, Tally
 from serving.web.metrics import meter
 from serving.web.problem import Problem
 from serving.web.served_model import ServedModel
@@ -31,6 +31,8 @@ SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
 # How a disk says that it takes no more; where it is read-only, Python finds no temporary folder.
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
 
+NO_DISK_LEFT = "The service has no disk left to keep the scored table on (a container's /tmp can be a volume)."
+
 encode = msgspec.json.Encoder().encode
 
 # What is wrong with a request: the status, and the sentence around what the exception says.
@@ -38,6 +40,7 @@ REFUSED: dict[type[Exception], tuple[int, str]] = {
     NotJSON: (400, "The body is not JSON: {}."),
     BadTable: (400, "The table cannot be read: {}."),
     TooMuch: (413, "{}"),
+    TooLarge: (413, "{}"),
     InvalidRecords: (422, "{}"),
     NotExplainable: (422, "{}"),
 }
@@ -72,8 +75,8 @@ def create_app(settings: Settings) -> Flask:
         match flask_service.mimetype(environ):
             case flask_service.JSON:
                 return _predicted(bodies.whole(environ, settings.max_json_bytes), explain)
-            case flask_service.CSV:
-                return flask_service.file_response(_scored_table(explain), flask_service.CSV)
+            case flask_service.CSV | flask_service.EXCEL | flask_service.FORM:
+                return flask_service.file_response(*_scored_table(explain))
             case other:
                 wanted = f"{flask_service.JSON}, or {flask_service.CSV} for a table"
                 raise Problem(415, f"Send the header Content-Type: {wanted} (it is {other or 'not there'}).")
@@ -90,14 +93,18 @@ def create_app(settings: Settings) -> Flask:
         meter.scored("array" if records.is_array else "object", records.columns, probabilities, records.unusual)
         return _json(answer)
 
-    def _scored_table(explain: bool) -> IO[bytes]:
-        upload = bodies.Body(request.environ, settings.max_table_bytes)
+    def _scored_table(explain: bool) -> Scored:
+        predictor = served.predictor
+        tally = Tally(predictor.model.schema)
         try:
-            return table.score(upload, served.predictor, explain, meter)
+            with uploads.table(request.environ, settings.max_table_bytes) as upload:
+                found = scored.score(upload, predictor, explain, tally)
         except OSError as error:
             if error.errno in NO_DISK:
-                raise Problem(507, "The service has no disk left to keep the scored table on.") from error
+                raise Problem(507, NO_DISK_LEFT) from error
             raise
+        meter.add(tally)  # now that all of it is known to be a table
+        return found
 
     def _hides() -> bool:
         """Whether values that may be ids are not for whoever asks."""
@@ -133,9 +140,9 @@ def create_app(settings: Settings) -> Flask:
     for kind, (status, sentence) in REFUSED.items():
         app.register_error_handler(kind, partial(_refused, status, sentence))
 
-    @app.errorhandler(RequestEntityTooLarge)
-    def too_large(error: RequestEntityTooLarge) -> Response:  # noqa: ARG001 (it does not know the limit)
-        if request.mimetype == flask_service.CSV:
+    @app.errorhandler(bodies.BodyTooLarge)
+    def too_large(error: bodies.BodyTooLarge) -> Response:  # noqa: ARG001 (it does not know the limit)
+        if request.mimetype != flask_service.JSON:
             detail = f"A table can have {settings.max_table_bytes:,} bytes (SERVING_MAX_TABLE_BYTES); send it in parts."
         else:
             limit = f"A JSON body can have {settings.max_json_bytes:,} bytes (SERVING_MAX_JSON_BYTES)"

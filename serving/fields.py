@@ -28,7 +28,11 @@ Allowed = tuple[str | int, ...] | str
 # What tables write for a blank, whatever the capitals; the course makes `_` of a space.
 BLANKS = ("", "_", "NA", "N/A", "NaN", "null", "None", "?")
 
+# How tables write yes and no.
+TRUTHS = (("yes", "no"), ("true", "false"), ("1", "0"))
+
 _is_number = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE).fullmatch
+_is_whole = re.compile(r"([+-]?\d+)[.,]0+", re.ASCII).fullmatch
 
 
 def canonical(text: str) -> str:
@@ -120,6 +124,15 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
         """Its values, as texts, by their canonical spelling."""
         return by_spelling(self.texts)
 
+    @cached_property
+    def truths(self) -> dict[str, str | int]:
+        """Where its two values are a yes and a no, which of them each such word stands for."""
+        spelt = {canonical(text): value for text, value in self.texts.items()}
+        if not any(spelt.keys() == {*pair} for pair in TRUTHS):
+            return {}
+        both = [next(value for word, value in spelt.items() if word in side) for side in zip(*TRUTHS, strict=True)]
+        return {word: value for pair in TRUTHS for word, value in zip(pair, both, strict=True)}
+
     def decoded(self, usual: bool = False) -> Any:
         """The type that its values in JSON are decoded as; with `usual` those that the training table held."""
         least: float
@@ -154,8 +167,8 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
                 return self.read(number)
             if spelt in self.spellings:
                 return self.texts[self.spellings[spelt]]
-            if from_text and spelt in CANONICAL_BLANKS:
-                return self.read(None)
+            if from_text:
+                return self._read_otherwise(spelt)
         elif given is None:
             if self.blank is not None:
                 return None
@@ -169,6 +182,18 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
                     return whole
             elif self.minimum <= given <= LARGEST_NUMBER and (self.type != "integer" or isinstance(whole, int)):
                 return whole if self.type == "integer" else float(given)
+        raise ValueError
+
+    def _read_otherwise(self, spelt: str) -> Value:
+        """The value of a table's text that is none of the field's own: another yes or no, 1.0 for 1, or a blank."""
+        whole = _is_whole(spelt)
+        spelt = whole[1] if whole else spelt
+        if spelt in self.truths:
+            return self.truths[spelt]
+        if whole and spelt in self.texts:
+            return self.texts[spelt]
+        if spelt in CANONICAL_BLANKS:
+            return self.read(None)
         raise ValueError
 
     def number_of(self, text: str) -> float | bool | None:

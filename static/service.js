@@ -12,7 +12,7 @@ export class Problem extends Error {
 }
 
 /**
- * POST a body to an address of the service; gives the answer as a Blob.
+ * POST a body to an address of the service; gives the answer as a Blob, with its charset in its type.
  * `signal` stops it; `onSent` hears the share of the body that has gone out, from 0 to 1.
  * Throws a Problem, or an AbortError where it was stopped.
  */
@@ -42,7 +42,11 @@ function send(address, headers, body, signal, onSent) {
       request.upload.onprogress = ({ loaded, total }) => onSent(loaded / total);
       request.upload.onload = () => onSent(1);
     }
-    request.onload = () => resolve({ status: request.status, answer: request.response });
+    request.onload = () => {
+      const { status, response } = request;
+      const type = request.getResponseHeader("Content-Type") ?? ""; // of which browsers leave out the charset
+      resolve({ status, answer: response.slice(0, response.size, type) });
+    };
     request.onerror = () => reject(new Problem(0, "The service cannot be reached, or the connection broke off."));
     request.onabort = () => reject(new DOMException("stopped", "AbortError"));
     signal?.addEventListener("abort", () => request.abort());

@@ -3,6 +3,7 @@
 import { reader } from "./csv.js";
 import { Problem, post, show } from "./service.js";
 
+const EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 const PIECE = 1 << 20; // bytes of the answer that are read at once, so that the page stays alive in between
 const MOST_BAD_ROWS = 50;
 const BINS = 20;
@@ -40,7 +41,7 @@ async function score(table) {
   byId("table-problem").hidden = true;
   showProgress(`Sending ${table.name} …`, 0);
   try {
-    const answer = await post("predict", "text/csv", table, {
+    const answer = await post("predict", /\.xlsx$/i.test(table.name) ? EXCEL : "text/csv", table, {
       signal: mine.signal,
       onSent: (share) => (share < 1 ? showProgress(`Sending ${table.name} …`, share) : showProgress("Scoring …")),
     });
@@ -64,7 +65,7 @@ function showProgress(text, share) {
 
 /** The probabilities and the bad rows of a scored table. */
 async function read(answer, signal) {
-  const decoder = new TextDecoder();
+  const decoder = new TextDecoder(answer.type.match(/charset=([\w-]+)/)[1]);
   const found = [];
   const bad = { count: 0, rows: [] };
   let rows; // the reader, once the header has shown the delimiter
@@ -79,7 +80,7 @@ async function read(answer, signal) {
     }
     const [probability, , , error] = cells.slice(-4);
     if (probability !== "") {
-      found.push(Number(probability));
+      found.push(Number(probability.replace(",", "."))); // as the table's own numbers are written
       return;
     }
     bad.count += 1;
@@ -100,7 +101,7 @@ async function read(answer, signal) {
 
 /** The delimiter between the columns that the service added. */
 function delimiterOf(text) {
-  const header = text.match(/note([,;\t])error\r?\n/);
+  const header = text.match(/note([,;\t|])error\r?\n/);
   if (!header) throw new Problem(0, "The answer is not a scored table.");
   return header[1];
 }

@@ -4,31 +4,51 @@ import csv
 import io
 from typing import Any
 
+import openpyxl
 import schemathesis
 from conftest import SEED
 from hypothesis import strategies as st
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+from serving.web.flask_service import EXCEL
 
 NAMES = [*SEED]
 ANY_CELL = st.text(st.characters(codec="utf-8"), max_size=8) | st.integers().map(str) | st.floats().map(str)
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> bytes:
-    """A table with all columns in any order, and rows that are customers or nearly so."""
+def rows(draw: st.DrawFn) -> list[list[Any]]:
+    """A header with all columns in any order, and rows that are customers or nearly so."""
     columns = draw(st.permutations([*NAMES, "notes"]))
     given = st.fixed_dictionaries(
         {}, optional=dict.fromkeys([*draw(st.sets(st.sampled_from(NAMES))), "notes"], ANY_CELL)
     )
-    rows = [SEED | changes for changes in draw(st.lists(given, max_size=4))]
+    found = [SEED | changes for changes in draw(st.lists(given, max_size=4))]
+    return [columns, *([row.get(column, "") for column in columns] for row in found)]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> bytes:
+    """Rows in CSV."""
     text = io.StringIO()
     line_end = draw(st.sampled_from(["\n", "\r\n"]))
-    writer = csv.writer(text, delimiter=draw(st.sampled_from(",;\t")), lineterminator=line_end)
-    writer.writerow(columns)
-    writer.writerows([row.get(column, "") for column in columns] for row in rows)
+    csv.writer(text, delimiter=draw(st.sampled_from(",;\t|")), lineterminator=line_end).writerows(draw(rows()))
     return text.getvalue().encode()
 
 
+@st.composite
+def workbooks(draw: st.DrawFn) -> bytes:
+    """Rows in Excel, which takes no control characters."""
+    workbook = openpyxl.Workbook()
+    for row in draw(rows()):
+        workbook.active.append([ILLEGAL_CHARACTERS_RE.sub("", cell) if isinstance(cell, str) else cell for cell in row])
+    file = io.BytesIO()
+    workbook.save(file)
+    return file.getvalue()
+
+
 schemathesis.openapi.media_type("text/csv", tables())
+schemathesis.openapi.media_type(EXCEL, workbooks())
 
 
 @schemathesis.hook

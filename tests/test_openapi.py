@@ -14,10 +14,10 @@ from conftest import GUNICORN, MODEL_FILE, ROOT, SEED, Service, read, running
 from openapi_spec_validator import validate
 
 import predict
-from serving import table
 from serving.model import trial
 from serving.model.base import About
 from serving.prediction import Predictor
+from serving.tables import scored as table
 from serving.training.telecom import SCHEMA
 from serving.web import examples
 from serving.web.examples import CLOSED, CLOSED_METRICS, DISK_FULL, NO_KEY, NO_METRICS, NOT_ALWAYS, TOO_LARGE, UNHEALTHY

@@ -82,12 +82,12 @@ def changed(published, row, column, value):
 BAD_TABLES = {
     "a missing column": (lambda t: t.drop(columns=["Contract"]), "lacks the column contract"),
     "no churn column": (lambda t: t.drop(columns=["Churn"]), "lacks the column churn"),
-    "an unknown category": (lambda t: changed(t, 3, "Contract", "Weekly"), 'line 5, contract: the text "Weekly"'),
-    "an unknown churn": (lambda t: changed(t, 3, "Churn", "perhaps"), 'line 5, churn: the text "perhaps"'),
-    "text for a number": (lambda t: changed(t, 0, "tenure", "two"), 'line 2, tenure: the text "two"'),
-    "a negative number": (lambda t: changed(t, 0, "MonthlyCharges", "-1"), 'line 2, monthlycharges: the text "-1"'),
-    "no number": (lambda t: changed(t, 0, "MonthlyCharges", "nan"), 'line 2, monthlycharges: the text "nan"'),
-    "a blank number": (lambda t: changed(t, 0, "MonthlyCharges", ""), "line 2, monthlycharges"),
+    "an unknown category": (lambda t: changed(t, 3, "Contract", "Weekly"), 'row 5, contract: the text "Weekly"'),
+    "an unknown churn": (lambda t: changed(t, 3, "Churn", "perhaps"), 'row 5, churn: the text "perhaps"'),
+    "text for a number": (lambda t: changed(t, 0, "tenure", "two"), 'row 2, tenure: the text "two"'),
+    "a negative number": (lambda t: changed(t, 0, "MonthlyCharges", "-1"), 'row 2, monthlycharges: the text "-1"'),
+    "no number": (lambda t: changed(t, 0, "MonthlyCharges", "nan"), 'row 2, monthlycharges: the text "nan"'),
+    "a blank number": (lambda t: changed(t, 0, "MonthlyCharges", ""), "row 2, monthlycharges"),
     "no rows": (lambda t: t.head(0), "no rows"),
     "only one class": (lambda t: t[t["Churn"] == "No"], "churn is no in every row"),
     "too few rows": (lambda t: t.head(6), "too few"),
@@ -135,10 +135,9 @@ def test_a_refusal_is_one_line_and_exit_status_1(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (MODEL_FILE.read_bytes(), "not a CSV"),
-        (b"", "not a CSV"),
-        (b"a,b\n1,2,3\n1,2,3,4\n", "not a CSV"),
-        (b"\x00\x01\x02", "lacks the column"),
+        (MODEL_FILE.read_bytes(), "it is no text"),
+        (b"", "it is empty"),
+        (b"a,b\n1,2,3\n1,2,3,4\n", "lacks the column gender"),
     ],
 )
 def test_what_is_not_a_table_is_refused(refused, content, said):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from serving import limits
 from serving.model import file
 from serving.model.base import Model
 from serving.model.file import Source
@@ -77,14 +78,12 @@ def _tried(source: Source) -> str:
     """Why these bytes cannot be served, if so."""
     import posix  # noqa: PLC0415 (Windows has none)
 
-    environment = {**os.environ, **ONE_THREAD}
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     (asking, telling), (hearing, saying) = os.pipe(), os.pipe()
     # Not by subprocess or os: in gunicorn's main process gevent has replaced what starts processes and waits for them.
     child = posix.posix_spawn(
         sys.executable,
         [sys.executable, "-m", "serving.model.trial"],
-        environment,
+        limits.environment(**ONE_THREAD),
         file_actions=[
             (os.POSIX_SPAWN_DUP2, asking, 0),
             (os.POSIX_SPAWN_DUP2, saying, 1),
@@ -125,19 +124,8 @@ def verdict(source: Source) -> str:
     return " ".join(reason.split())[:LONGEST_REASON]
 
 
-def _limit() -> None:
-    """Hold this process to the limits. On Windows there are none."""
-    with contextlib.suppress(ImportError):
-        import resource  # noqa: PLC0415
-
-        resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS + 1))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        with contextlib.suppress(ValueError, OSError):  # macOS knows no such limit
-            resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-
-
 if __name__ == "__main__":
-    _limit()
+    limits.hold_to(MOST_SECONDS, MOST_MEMORY)
     told = msgspec.json.decode(sys.stdin.buffer.readline(), type=Header)
     tried = Source(told.names, [sys.stdin.buffer.read(size) for size in told.sizes], told.schema.encode())
     sys.stdout.buffer.write(msgspec.json.encode(verdict(tried)))

@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 from sklearn.model_selection import KFold, train_test_split
 
+from serving.errors import BadTable
 from serving.model.figures import AUC, Choice, Decile, TrainingFigures
-from serving.rows import BadTable
 from serving.training.table import TrainingTable
 
 # The course's figures.

@@ -1,6 +1,8 @@
 """The bodies of requests: how large they may be, how many at once, and what happens when they stop halfway."""
 
+import gzip
 import io
+import zlib
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -16,16 +18,23 @@ LARGE, MOST_LARGE = 100_000, 8
 # Bytes of a body that are read at once.
 CHUNK = 65_536
 
+# RFC 9110, section 15.5.16: what an answer of 415 names.
+ENCODINGS = {"Accept-Encoding": "gzip"}
+
 STOPPED = "The rest of the request did not arrive in time."
 
 _large = BoundedSemaphore(MOST_LARGE)
+
+
+class BodyTooLarge(RequestEntityTooLarge):
+    """A body has more bytes than are taken, or becomes more."""
 
 
 class Body(io.RawIOBase):
     """The body of a request as it arrives, of up to so many bytes.
 
     Raises `Problem` where it stops arriving, is not sent as HTTP wants it, or is one large body too many;
-    `RequestEntityTooLarge` beyond those bytes, and `ClientDisconnected` where it breaks off.
+    `BodyTooLarge` beyond those bytes, and `ClientDisconnected` where it breaks off.
     """
 
     def __init__(self, environ: Environ, most: int):
@@ -34,7 +43,7 @@ class Body(io.RawIOBase):
         self._length = _length(environ)
         self._received = 0
         if self._length is not None and self._length > most:
-            raise RequestEntityTooLarge
+            raise BodyTooLarge
 
     def readable(self) -> bool:
         return True
@@ -48,7 +57,7 @@ class Body(io.RawIOBase):
         if took := getattr(self._environ.get("gunicorn.socket"), "took", None):
             took()
         if self._received > self._most:
-            raise RequestEntityTooLarge
+            raise BodyTooLarge
         if self._received > LARGE and LARGE_BODY not in self._environ:
             _take_place(self._environ)
         return found
@@ -60,8 +69,54 @@ class Body(io.RawIOBase):
         return len(found)
 
 
+class Unpacked(io.RawIOBase):
+    """What a body in gzip becomes, of up to so many bytes.
+
+    Raises what `Body` does, and `Problem` for what is no gzip.
+    """
+
+    def __init__(self, environ: Environ, most: int):
+        self._environ = environ
+        self._most = most
+        self._file = gzip.GzipFile(fileobj=io.BufferedReader(Body(environ, most), CHUNK))
+        self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Unpack some of the body. Gives the number of bytes, and 0 at its end."""
+        try:
+            found = self._file.read(len(buffer))
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            _end_connection(self._environ)
+            raise Problem(400, f"The body is not the gzip that its Content-Encoding says: {error}.") from error
+        self._given += len(found)
+        if self._given > self._most:
+            _end_connection(self._environ)
+            raise BodyTooLarge
+        if self._given > LARGE and LARGE_BODY not in self._environ:
+            _take_place(self._environ)
+        buffer[: len(found)] = found
+        return len(found)
+
+
+def of(environ: Environ, most: int) -> io.RawIOBase:
+    """The body of a request as it arrives, unpacked. Raises `Problem` for an encoding that is not known."""
+    match environ.get("HTTP_CONTENT_ENCODING", "").strip().lower():
+        case "" | "identity":
+            return Body(environ, most)
+        case "gzip" | "x-gzip":
+            return Unpacked(environ, most)
+        case other:
+            raise Problem(415, f"The body's Content-Encoding is {other}; it can be gzip.", headers=ENCODINGS)
+
+
 def whole(environ: Environ, most: int) -> bytes | bytearray:
     """The body of a request, whole; raises what `Body` does."""
+    if environ.get("HTTP_CONTENT_ENCODING"):
+        unpacked = of(environ, most)
+        return b"".join(iter(lambda: unpacked.read(CHUNK), b""))
     length = _length(environ)
     if length is not None and length <= min(most, LARGE):  # most of them, without a Body's cost
         return _received(environ, length, whole=True)

@@ -2,11 +2,12 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from msgspec import UNSET
 
+from serving.errors import FieldError
 from serving.fields import Field
 from serving.records import Columns, Unusual
 from serving.schema import Schema
@@ -51,6 +52,24 @@ METRICS = {
     "serving_model_files": Metric("Model files that were to be taken over.", ("outcome",)),
     "serving_number": Metric("Records scored, by a field that is a number.", ("field",), is_histogram=True),
 }
+
+
+class Tally:
+    """Counts records of one schema, from 0 or from what is given."""
+
+    def __init__(self, schema: Schema, start: Counts | None = None):
+        self.schema = schema
+        self.counts: Counts = Counter(start)
+
+    def scored(self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual) -> None:
+        """Count records that were scored, each with a probability."""
+        self.counts["serving_records", "scored", form] += len(probabilities)
+        count_scored(self.counts, self.schema, columns, probabilities, unusual)
+
+    def invalid(self, form: Form, errors: Collection[FieldError], records: int) -> None:
+        """Count so many records that are invalid, and the fields that are wrong."""
+        self.counts["serving_records", "invalid", form] += records
+        self.counts.update(("serving_invalid_fields", error.field) for error in errors if error.field)
 
 
 def observe(counts: Counts, key: Key, bounds: Sequence[float], amounts: Iterable[float]) -> None:

@@ -4,20 +4,19 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
 
-from serving import errors, table
-from serving.errors import FieldError, InvalidRecords
+from serving import errors
+from serving.errors import BadTable, InvalidRecords
 from serving.model.base import NotExplainable
 from serving.prediction import Predictor
-from serving.records import Columns, Unusual
-from serving.rows import BadTable
+from serving.tables import scored
 from serving.web import keys
 from serving.web.bodies import STOPPED
+from serving.web.counts import Tally
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -65,14 +64,6 @@ PERHAPS = "explain is 'perhaps'; it can be true or false."
 OTHER_TYPE = "Send the header Content-Type: application/json, or text/csv for a table (it is application/xml)."
 
 
-class _NotCounting:
-    def scored(self, form: str, columns: Columns, probabilities: list[float], unusual: Unusual) -> None:
-        pass
-
-    def invalid(self, form: str, errors: Collection[FieldError], records: int) -> None:
-        pass
-
-
 def always(predictor: Predictor) -> list[Example]:
     """Examples that any service with this model answers so, whatever its settings besides keys."""
     schema, record = predictor.model.schema, predictor.model.schema.example
@@ -105,8 +96,8 @@ def always(predictor: Predictor) -> list[Example]:
         found.append(_refused("invalid", "A value that is not allowed", bad, 422, detail, errors=told))
     upload = _csv([[*record], [*record.values()], [*bad.values()]]).encode()
     with contextlib.suppress(BadTable, InvalidRecords):  # names can be such that no table has them
-        with table.score(io.BytesIO(upload), predictor, False, _NotCounting()) as scored:
-            answer = scored.read().decode()
+        with scored.score(io.BytesIO(upload), predictor, False, Tally(schema)).file as file:
+            answer = file.read().decode()
         found.append(Example("table", "A table with a bad row", "POST", "/predict", 200, answer, upload, CSV))
     return found
 
@@ -122,7 +113,7 @@ CLOSED = _refused("closed", "A service that requires a key and has none", {}, 50
 NO_METRICS, CLOSED_METRICS = (each._replace(method="GET", path="/metrics", body=b"") for each in (NO_KEY, CLOSED))
 FAILS = "The model does not score; the service's log says why."
 UNHEALTHY = Example("does-not-score", "The model does not score", "GET", "/health", 503, _problem(503, FAILS))
-NO_DISK = "The service has no disk left to keep the scored table on."
+NO_DISK = "The service has no disk left to keep the scored table on (a container's /tmp can be a volume)."
 DISK_FULL = Example(
     "disk-full", "A table that the disk has no place for", "POST", "/predict", 507, _problem(507, NO_DISK), b"", CSV
 )

@@ -18,6 +18,8 @@ from serving.web.served_model import ServedModel
 
 JSON = "application/json"
 CSV = "text/csv"
+EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+FORM = "multipart/form-data"
 
 # What a page may load: its own files and nothing else, and no script or style inside the page.
 PAGE_HEADERS = {
@@ -115,14 +117,14 @@ def mimetype(environ: Environ) -> str:
     return content_type if content_type in (JSON, CSV) else request.mimetype
 
 
-def file_response(file: IO[bytes], mimetype: str) -> Response:
-    """An answer that is sent from a file, from its beginning; the file is closed at the end.
+def file_response(file: IO[bytes], encoding: str) -> Response:
+    """A table that is sent from a file, from its beginning; the file is closed at the end.
 
     It is read here: gunicorn would ask for its descriptor, and then a file in memory goes to disk.
     """
     length = file.seek(0, io.SEEK_END)
     file.seek(0)
-    response = Response(iter(partial(file.read, CHUNK), b""), mimetype=mimetype)
+    response = Response(iter(partial(file.read, CHUNK), b""), content_type=f"{CSV}; charset={encoding}")
     response.content_length = length
     response.call_on_close(file.close)
     return response

@@ -22,7 +22,7 @@ import msgspec
 from serving.errors import FieldError
 from serving.records import Columns, Unusual
 from serving.schema import Schema
-from serving.web.counts import SECONDS, Counts, Form, Outcome, as_known, count_scored, observe, zeros
+from serving.web.counts import SECONDS, Counts, Form, Outcome, Tally, as_known, observe, zeros
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -44,9 +44,8 @@ class Meter:
     def __init__(self) -> None:
         self._requests: deque[tuple[str, int, float]] = deque()
         self._alone: deque[tuple[Columns, list[float], Unusual]] = deque()
-        self._schema: Schema | None = None
         self._known: Counts = Counter()
-        self._counts: Counts = Counter()
+        self._tally = Tally(Schema(()))  # till there is a model
         self._lock = threading.Lock()
         self._is_changed = False
         self._loop: threading.Thread | None = None
@@ -63,12 +62,25 @@ class Meter:
         """Count records of this schema from now on; what was counted of fields that it has otherwise is gone."""
         self.count()
         with self._lock:
-            self._schema = schema
             self._known = zeros(schema)
-            counts = as_known(self._counts, self._known)
-            self._counts = self._known.copy()
-            self._counts.update(counts)
+            before, self._tally = self._tally, Tally(schema, self._known)
+            self._counts.update(as_known(before.counts, self._known))
             self._is_changed = True
+
+    @property
+    def _counts(self) -> Counts:
+        return self._tally.counts
+
+    def add(self, tally: Tally) -> None:
+        """Count what was counted apart; of a schema that is no longer followed, what is known of both."""
+        with self._lock:
+            self._is_changed = True
+            counts = tally.counts
+            if tally.schema is not self._tally.schema:
+                counts = zeros(tally.schema)
+                counts.update(tally.counts)
+                counts = as_known(counts, self._known)
+            self._counts.update(counts)
 
     def scored(self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual) -> None:
         """Count records that were scored, each with a probability; a single one is only noted."""
@@ -78,16 +90,14 @@ class Meter:
                 self.count()
             return
         with self._lock:
-            self._count_scored(form, columns, probabilities, unusual)
+            self._is_changed = True
+            self._tally.scored(form, columns, probabilities, unusual)
 
     def invalid(self, form: Form, errors: Collection[FieldError], records: int) -> None:
         """Count so many records that are invalid, and the fields that are wrong."""
         with self._lock:
             self._is_changed = True
-            self._counts["serving_records", "invalid", form] += records
-            for error in errors:
-                if error.field:
-                    self._counts["serving_invalid_fields", error.field] += 1
+            self._tally.invalid(form, errors, records)
 
     def model_file(self, outcome: Outcome) -> None:
         """Count a model file that was to be taken over."""
@@ -108,13 +118,7 @@ class Meter:
                 by_field = zip(*(columns for columns, _, _ in alone), strict=True)
                 columns: Columns = [[*chain.from_iterable(each)] for each in by_field]
                 unusual = {place: each[0] for place, (_, _, each) in enumerate(alone) if each}
-                self._count_scored("object", columns, [each for _, [each], _ in alone], unusual)
-
-    def _count_scored(self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual) -> None:
-        assert self._schema is not None, "there is no model yet"
-        self._is_changed = True
-        self._counts["serving_records", "scored", form] += len(probabilities)
-        count_scored(self._counts, self._schema, columns, probabilities, unusual)
+                self._tally.scored("object", columns, [each for _, [each], _ in alone], unusual)
 
     def flush(self) -> None:
         """Count what was noted, and pass it on to the other processes where there is a folder for that."""
@@ -133,7 +137,7 @@ class Meter:
         No other living process may use it.
         """
         with self._lock:
-            self._counts = self._known.copy()
+            self._tally = Tally(self._tally.schema, self._known)
             self._continue(place)
 
     def total(self) -> Counts:

@@ -14,6 +14,7 @@ from serving.schema import Schema
 from serving.web import examples
 from serving.web.about import Served
 from serving.web.examples import JSON, NOT_ALWAYS
+from serving.web.flask_service import EXCEL
 from serving.web.problem import ProblemDetails
 
 REFERENCE = "#/components/schemas/{name}"
@@ -52,6 +53,7 @@ def context(predictor: Predictor, hide: bool = False) -> dict[str, Any]:
 
     return {
         "words": schema.spoken,
+        "excel": EXCEL,
         "target": schema.target,
         "most_errors": MOST_ERRORS,
         "components": components,

@@ -1,5 +1,6 @@
 """The page for people, used as people use it."""
 
+import base64
 import csv
 import io
 import json
@@ -22,14 +23,18 @@ def scored(site, published_csv):
 def drop(page, path):
     """Drop a file on the page's drop zone, as the mouse does."""
     data = page.evaluate_handle(
-        """([text, name]) => {
+        """([base64, name]) => {
             const data = new DataTransfer();
-            data.items.add(new File([text], name));
+            data.items.add(new File([Uint8Array.from(atob(base64), (each) => each.charCodeAt(0))], name));
             return data;
         }""",
-        [path.read_text(), path.name],
+        [base64.b64encode(path.read_bytes()).decode(), path.name],
     )
     page.dispatch_event("#drop", "drop", {"dataTransfer": data})
+
+
+def with_commas(frame):
+    return frame.replace(r"^(\d+)\.(\d+)$", r"\1,\2", regex=True)
 
 
 def percent(probability):
@@ -172,6 +177,40 @@ def test_the_real_table_is_scored_as_the_api_does_it(page, site, published_csv, 
     assert "estimates from the test part" in page.inner_text("#estimate-note")
     bars = page.locator("#histogram .bar").evaluate_all("bars => bars.map(bar => bar.classList.contains('chosen'))")
     assert bars == [False] * 14 + [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("Zoë.xlsx", lambda frame, file: frame.to_excel(file, index=False)),
+        (
+            "europe.csv",
+            lambda frame, file: with_commas(frame).to_csv(file, index=False, sep=";", encoding="windows-1252"),
+        ),
+        ("unicode.txt", lambda frame, file: frame.to_csv(file, index=False, sep="\t", encoding="utf-16")),
+        ("bars.csv", lambda frame, file: frame.to_csv(file, index=False, sep="|")),
+    ],
+)
+def test_a_table_in_another_form_is_scored_and_shown(page, site, published, tmp_path, name, written):
+    frame = published.head(50).copy()
+    answer = site.predict(frame.to_csv(index=False).encode(), "text/csv")
+    plain = list(csv.DictReader(io.StringIO(answer.body.decode())))
+    frame.loc[3, ["customerID", "Contract"]] = ["Zoë", "weekly"]
+    written(frame, tmp_path / name)
+    drop(page, tmp_path / name)
+    expect(page.locator("#scored-title")).to_have_text("49 customers scored")
+    rows = [row for at, row in enumerate(plain) if at != 3]
+    assert number(page, "#chosen") == sum(row["churn"] == "true" for row in rows)
+    cells = page.locator("#bad-rows tr td")
+    expect(cells.nth(0)).to_have_text("5")
+    expect(cells.nth(1)).to_have_text("Zoë")
+    expect(cells.nth(2)).to_contain_text('contract: the text "weekly"')
+    assert [each["id"] for each in Axe().run(page).response["violations"] if serious(each)] == []
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the scored table").click()
+    assert download.value.suggested_filename == f"{name.split('.')[0]}-scored.csv"
+    saved = download.value.path().read_bytes()
+    assert saved == site.predict((tmp_path / name).read_bytes(), "text/csv").body
 
 
 def test_bad_rows_are_listed_and_the_others_scored(page, published_csv, tmp_path):

@@ -39,7 +39,7 @@ EXPOSE 9696
 ENTRYPOINT ["gunicorn", "--bind=0.0.0.0:9696", "predict:app"]
 """
 
-HARDENED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+HARDENED = ["--read-only", "--volume", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 
 # What a working folder may hold that no image may.
 DECOYS = [
@@ -245,6 +245,24 @@ def test_stopping_finishes_the_requests_in_flight(customer):
             assert len(json.loads(response.read())) == 1000
         assert stopping.wait(30) == 0
         assert found.state["ExitCode"] == 0
+
+
+# What is refused is short enough to be read to its end.
+@pytest.mark.parametrize(("folder_for_files", "times", "status"), [("--volume", 14, 200), ("--tmpfs", 2, 507)])
+def test_a_table_larger_than_the_memory_wants_a_disk(published, folder_for_files, times, status):
+    header, *rows = published.to_csv(index=False).splitlines()
+    note = "x" * 3000
+    table = "\n".join([f"{header},note", *(f"{row},{note}" for row in rows * times)]).encode()
+    assert len(table) > 256_000_000 or status == 507
+    flags = [folder_for_files if flag == "--volume" else flag for flag in HARDENED]
+    with container("--memory", "256m", "--memory-swap", "256m", "--env", "WEB_CONCURRENCY=1", *flags) as found:
+        workers = found.workers()
+        answer = found.service.predict(table, "text/csv")
+        assert answer.status == status, answer.body[:1000]
+        assert answer.body.count(b"\n") == 7043 * times + 1 if status == 200 else b"no disk" in answer.body
+        small = found.service.predict("\n".join([header, *rows[:1000]]).encode(), "text/csv")
+        assert small.status == 200
+        assert found.workers() == workers
 
 
 def test_256_mb_and_one_cpu_suffice_for_5000_predictions(customer, capsys):

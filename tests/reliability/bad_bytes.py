@@ -136,10 +136,10 @@ def require_valid(answer: Answer, request: bytes) -> None:
     """Raise `AssertionError` where an answer is a 5xx, or not what its type says."""
     # 501 is what a strange Transfer-Encoding gets.
     assert answer.status < 500 or answer.status == 501, f"{request!r}: {answer}"
-    kind = answer.headers.get("content-type", "").partition(";")[0]
+    kind, _, charset = answer.headers.get("content-type", "").partition("; charset=")
     try:
         if kind == CSV:
-            require_table(answer.body)
+            require_table(answer.body.decode(charset))
         elif kind == "text/plain":
             assert answer.body == b"PONG"
         elif kind == "text/html":  # the page, or gunicorn's own for what is no HTTP
@@ -153,9 +153,8 @@ def require_valid(answer: Answer, request: bytes) -> None:
         raise AssertionError(f"{wrong!r}; {request!r}: {answer}") from wrong
 
 
-def require_table(body: bytes) -> None:
-    """Raise where a body is no table with our columns, in UTF-8, with as many cells in each row."""
-    text = body.decode()
+def require_table(text: str) -> None:
+    """Raise where a text is no table with our columns, with as many cells in each row."""
     delimiter = text[text.index("churn_probability") - 1]
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     assert len({len(row) for row in rows}) == 1, "rows of different lengths"

@@ -78,7 +78,7 @@ def questions() -> list[Question]:
             Question(JSON, json.dumps(some[0] | {"contract": "weekly"}).encode(), 422, []),
             Question(JSON, json.dumps(some[0]).encode()[:-1], 400, []),
             Question(CSV, b"gender,tenure\nfemale,1\n", 422, []),
-            Question(CSV, table(some[:3]) + b"\xff\n", 400, []),
+            Question(CSV, table(some[:3]) + b"\x81\n", 400, []),
             Question("text/plain", b"hello", 415, []),
         ]
     random.Random(1).shuffle(asked)

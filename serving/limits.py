@@ -1,0 +1,28 @@
+"""What is not to be trusted is read by a process of its own, which holds itself to limits."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment in which a process finds this package and those that it needs."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]), **more}
+
+
+def hold_to(seconds: int, memory: int) -> None:
+    """Limit what this process may use: seconds of work, and bytes of address space.
+
+    Where the system runs out of memory, it ends this process and not the one that serves. On Windows there are no
+    limits, and on macOS none of memory.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(ImportError):
+        import resource  # noqa: PLC0415
+
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

@@ -1,0 +1,1 @@
+"""Tables as people have them: read, whatever they are written in, and given back with their scores."""
