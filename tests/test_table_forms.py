@@ -14,8 +14,7 @@ import predict
 from serving import schema as schemas
 from serving.tables import reader
 from serving.tables.rows import RowReader
-from serving.training import table
-from serving.training.telecom import SCHEMA
+from serving.training import table, telecom
 
 CSV = "text/csv"
 EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -154,7 +153,7 @@ def test_a_table_in_another_form_gets_the_same_scores(typed, expected, form):
 def test_a_table_in_another_form_trains_the_same(typed, plain, tmp_path, form):
     def read(body: bytes) -> table.TrainingTable:
         Path(tmp_path, "table").write_bytes(body)
-        return table.read(tmp_path / "table", SCHEMA)
+        return telecom.of_text(table.read(tmp_path / "table"))
 
     assert read(FORMS[form](typed)) == read(plain)
 
@@ -162,6 +161,7 @@ def test_a_table_in_another_form_trains_the_same(typed, plain, tmp_path, form):
 # How one column of charges is written in a table with this delimiter, and what its cells are: None is a row's error.
 CHARGES = [
     (",", ["29.85", "1,234.5", "1,234", "12,34.5", "29,85", "1234,567"], [29.85, 1234.5, 1234, None, None, None]),
+    (",", ["70", "7.5", "0,123", "012,345", "1,2345", ",5"], [70, 7.5, None, None, None, None]),
     (";", ["29,85", "1.234,5", "12.345", "12.34,5", "29.85", "1,234.5"], [29.85, 1234.5, 12345, None, None, None]),
     ("\t", ["29.85", "70.5", "30.5", "1,5", "1,234.5", "1.234,5"], [29.85, 70.5, 30.5, None, None, None]),
     ("|", ["70", "1.234", "12.345", "1,5", ",5", "1.5"], [70, 1234, 12345, 1.5, 0.5, None]),
@@ -187,6 +187,9 @@ def test_what_the_first_rows_have_shown_holds_for_the_others():
     read_rows([["70", "29.85"]])
     [amounts, prices], _, wrong = read_rows([["1.234", "1.234"], ["70", "1,5"]])  # as the other column has it
     assert (amounts, prices, [*wrong]) == ([1.234], [1.234], [1])
+    other = RowReader(schema, ["amount", "price"], delimiter="\t")
+    [amounts, prices], _, wrong = other([["1.5", "70"], ["2.5", "1,234"]])  # so that it is no 1.234
+    assert (amounts, prices, [*wrong]) == ([1.5], [70], [1])
 
 
 def test_the_note_says_that_a_row_was_read_as_windows_1252(rows_of):
@@ -230,9 +233,9 @@ def test_17_000_columns_more_are_ignored_and_too_many_are_refused(rows_of):
     ("values", "cells", "expected"),
     [
         (["yes", "no"], ["True", "FALSE", "1", "0", "1.0", "0.0", "no"], ["yes", "no", "yes", "no", "yes", "no", "no"]),
-        (["True", "False"], ["yes", "No", "1", "0,0"], ["True", "False", "True", "False"]),
+        (["True", "False"], ["yes", "No", "1", "0.0", "1,000"], ["True", "False", "True", "False", None]),
         (["0", "1"], ["yes", "false", "1.0", "0"], ["1", "0", "1", "0"]),
-        (["1", "2", "3"], ["1.0", "3,00", "2"], ["1", "3", "2"]),
+        (["1", "2", "3"], ["1.0", "3.00", "2", "3,000", "1.000"], ["1", "3", "2", None, None]),
         (["yes", "no", "unknown"], ["True", "1", "0"], [None, None, None]),
         (["none", "some"], ["None", "NONE", "NA"], ["none", "none", None]),
         (["NA", "1"], ["NA", "na", ""], ["NA", "NA", None]),

@@ -1,5 +1,6 @@
 """`python train.py` as a user runs it."""
 
+import io
 import pickle
 import subprocess
 import sys
@@ -80,10 +81,12 @@ def changed(published, row, column, value):
 
 
 BAD_TABLES = {
-    "a missing column": (lambda t: t.drop(columns=["Contract"]), "lacks the column contract"),
-    "no churn column": (lambda t: t.drop(columns=["Churn"]), "lacks the column churn"),
+    "no churn column": (lambda t: t.drop(columns=["Churn"]), "it has no column churn: say which holds the answer with"),
     "an unknown category": (lambda t: changed(t, 3, "Contract", "Weekly"), 'row 5, contract: the text "Weekly"'),
-    "an unknown churn": (lambda t: changed(t, 3, "Churn", "perhaps"), 'row 5, churn: the text "perhaps"'),
+    "an unknown churn": (
+        lambda t: changed(t, 3, "Churn", "perhaps"),
+        "churn has 3 values: no (150), yes (49), perhaps (1); say which",
+    ),
     "text for a number": (lambda t: changed(t, 0, "tenure", "two"), 'row 2, tenure: the text "two"'),
     "a negative number": (lambda t: changed(t, 0, "MonthlyCharges", "-1"), 'row 2, monthlycharges: the text "-1"'),
     "no number": (lambda t: changed(t, 0, "MonthlyCharges", "nan"), 'row 2, monthlycharges: the text "nan"'),
@@ -126,6 +129,20 @@ def refused(tmp_path, monkeypatch, capsys):
     return refused
 
 
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_an_error_names_the_row_as_the_file_counts_it(published, refused, kind):
+    frame = changed(published, 3, "Contract", "Weekly")
+    if kind == "csv":
+        lines = frame.to_csv(index=False).replace("0001-MADEUP", '"0001\n\nMADEUP"').splitlines()
+        Path("table.csv").write_text("\n".join(["", "", *lines[:2], "", *lines[2:]]))
+        refused("table.csv", said="row 10, contract")  # the header is line 3, and one customer has three
+    else:
+        file = io.BytesIO()
+        frame.to_excel(file, index=False, startrow=4, engine="openpyxl")
+        Path("table.csv").write_bytes(file.getvalue())
+        refused("table.csv", said="row 9, contract")
+
+
 def test_a_refusal_is_one_line_and_exit_status_1(tmp_path):
     done = train("nowhere.csv", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
@@ -137,7 +154,7 @@ def test_a_refusal_is_one_line_and_exit_status_1(tmp_path):
     [
         (MODEL_FILE.read_bytes(), "it is no text"),
         (b"", "it is empty"),
-        (b"a,b\n1,2,3\n1,2,3,4\n", "lacks the column gender"),
+        (b"a,b\n1,2,3\n1,2,3,4\n", "row 2: it has 3 cells, and the header 2"),
     ],
 )
 def test_what_is_not_a_table_is_refused(refused, content, said):

@@ -90,6 +90,32 @@ def test_a_formula_that_was_worked_out_is_its_value(rows):
     assert scored(in_process, answered) == expected
 
 
+def test_a_formula_whose_value_is_an_empty_text_is_a_blank(rows):
+    total = rows[0].index("TotalCharges")
+    rows[1][total] = ""
+    expected = scored(in_process, made(rows))
+    rows[1][total] = "=IF(1,X)"
+    body = rewritten(made(rows), lambda xml: re.sub(rb'<c r="(T2)"[^>]*><f>IF', rb'<c r="\1" t="str"><f>IF', xml))
+    assert scored(in_process, body) == expected
+
+
+def test_returns_and_lines_in_cells_are_no_rows(rows):
+    rows[0].append("note")
+    for row in rows[1:]:
+        row.append("xRETURN\nyRETURNz,\nFemale,0")
+    rows[2][0] = "aRETURNb"
+    body = rewritten(made(rows), lambda xml: xml.replace(b"RETURN", b"&#13;"))
+    answer = in_process.predict(body, EXCEL).body.decode("utf-8-sig")
+    rows = [[cell.replace("RETURN", "\r") for cell in row] for row in rows]
+    assert [row[:-4] for row in csv.reader(io.StringIO(answer, newline=""))] == rows
+
+
+def test_a_sheet_that_is_a_chart_is_no_table(rows):
+    book = openpyxl.load_workbook(io.BytesIO(made(rows)))
+    book.create_chartsheet("picture", 0)
+    assert scored(in_process, saved(book)) == scored(in_process, made(rows))
+
+
 def rewritten(body: bytes, change) -> bytes:
     """A workbook with another first sheet."""
     file = io.BytesIO()
@@ -110,6 +136,11 @@ def of_blanks(size: int) -> bytes:
     return rewritten(made([["x"]]), lambda xml: xml.replace(b"<sheetData>", b"<sheetData>" + b" " * size))
 
 
+def with_much_to_quote() -> bytes:
+    cell = b'<row><c t="' + b"A" * 300_000 + b'"><v>1</v></c></row>'
+    return rewritten(made([["x"]]), lambda xml: xml.replace(b"</sheetData>", cell + b"</sheetData>"))
+
+
 def of_formulas(rows: int) -> bytes:
     cell = b'<row><c t="str"><f>1</f></c></row>'
     return rewritten(made([["x"]]), lambda xml: xml.replace(b"</sheetData>", cell * rows + b"</sheetData>"))
@@ -124,6 +155,7 @@ def of_formulas(rows: int) -> bytes:
         (rewritten(made([["x"]]), lambda xml: xml[:-100]), "the workbook cannot be read"),
         (rewritten(made([["x"]]), lambda xml: b""), "the workbook cannot be read"),
         (made([]), "it is empty"),
+        (with_much_to_quote(), "the workbook cannot be read"),
         (in_a_corner(), "the workbook takes more than 512 MB or 20 seconds"),
         (made([["x" * 30_000] * 4]), "line 1 has more than 100,000 characters"),
     ],

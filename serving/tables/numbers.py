@@ -17,7 +17,7 @@ def _pattern(number: str) -> Callable[[str], re.Match[str] | None]:
     return re.compile(rf"\s*[+-]?(?:{number}){_EXPONENT}\s*", re.ASCII | re.IGNORECASE).fullmatch
 
 
-_has_comma_thousands = _pattern(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?")
+_has_comma_thousands = _pattern(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 _has_point_thousands = _pattern(r"[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?")
 _has_decimal_comma = _pattern(r"\d+,\d*|,\d+")
 _has_decimal_point = _pattern(r"\d+\.\d*|\.\d+")
@@ -63,8 +63,8 @@ class Conventions:
         decided = {column: has_comma for column, has_comma in shown.items() if has_comma is not None}
         others = [*self._has_comma.values(), *decided.values()]
         for column in self._undecided - decided.keys():
-            # 1.234 alone is both: then the table's other columns tell, and else its delimiter.
-            if any(map(_has_point_thousands, block[column])):
+            # 1.234 and 1,234 alone are both: then the table's other columns tell, and else its delimiter.
+            if any(_has_point_thousands(cell) or _has_comma_thousands(cell) for cell in block[column]):
                 decided[column] = others.count(True) >= others.count(False)
         self._has_comma |= decided
         self._undecided -= decided.keys()
@@ -76,7 +76,7 @@ def _shown(cells: Cells) -> bool | None:
     shown = 0
     for cell in cells:
         if "," in cell:
-            shown += bool(_has_decimal_comma(cell) or _has_point_thousands(cell))
+            shown += bool(_has_point_thousands(cell) or (_has_decimal_comma(cell) and not _has_comma_thousands(cell)))
         elif "." in cell:
             shown -= bool(_has_decimal_point(cell) and not _has_point_thousands(cell))
     return shown > 0 if shown else None

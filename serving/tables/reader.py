@@ -84,7 +84,7 @@ class Table:
         """The rows in blocks, which have not too many characters either."""
         block: list[Row] = []
         size = 0
-        for row in self._rows():
+        for row in self.rows():
             block.append(row)
             size += sum(map(len, row[0])) if row[1] is None else len(row[1])
             if len(block) == BLOCK_ROWS or size > BLOCK_CHARACTERS:
@@ -93,7 +93,12 @@ class Table:
         if block:
             yield block
 
-    def _rows(self) -> Iterator[Row]:
+    @property
+    def line(self) -> int:
+        """The number of the line that was read last, from 1; in a workbook it is the row's."""
+        return self._lines.number
+
+    def rows(self) -> Iterator[Row]:
         """Each row with at most as many cells as the header, and one for all that is too much.
 
         Blank lines are none, unless the table has one column.
@@ -115,14 +120,13 @@ class Table:
             raise BadTable(f"the row with quotes in line {began} cannot be read: {error}") from error
 
     def _of_one_row(self, lines: Iterable[str], began: int) -> Iterator[str]:
-        left = self._longest
+        left, row = self._longest, f"row with quotes that begins in line {began}"
         for line in lines:
             left -= len(line)
             if left < 0:
-                raise BadTable(
-                    f"the row with quotes that begins in line {began} has more than {self._longest:,} characters"
-                )
+                raise BadTable(f"the {row} has more than {self._longest:,} characters")
             yield line
+        raise BadTable(f"the {row} has a quote that is never closed")
 
     def _read_header(self, is_known: Callable[[str], bool] | None) -> tuple[str, list[str], str, Iterator[str]]:
         """The delimiter, the header, its line's end, and the lines that follow."""

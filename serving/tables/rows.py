@@ -44,8 +44,7 @@ class RowReader:
             raise InvalidRecords(wrong, schema, who="The table's header is")
         # None for a column that is not there.
         self._positions = [names.index(field.name) if field.name in times else None for field in schema.fields]
-        may_be_numbers = [place for place, field in enumerate(schema.fields) if field.type != "string"]
-        self._numbers = Conventions(delimiter, may_be_numbers)
+        self._numbers = Conventions(delimiter, range(len(schema.fields)))
         self._readers = [_reader(field, self._numbers[place]) for place, field in enumerate(schema.fields)]
 
     def __call__(self, rows: Sequence[Cells]) -> tuple[Columns, Unusual, dict[int, list[FieldError]]]:
@@ -128,7 +127,7 @@ def _reader(field: Field, plain: Plain) -> Callable[[str], Any]:
 
 def _read(field: Field, plain: Plain, cell: str) -> Any:
     """The value of any cell. Raises `ValueError` where it has none."""
-    return field.read(cell if field.type == "string" else plain(cell), from_text=True)
+    return field.read(cell if cell in field.texts else plain(cell), from_text=True)
 
 
 def _value(

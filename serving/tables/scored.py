@@ -1,21 +1,24 @@
 """A table of records in, the same table with their scores out, in flat memory."""
 
 import csv
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import repeat
 from typing import IO, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from serving import spool
-from serving.errors import FieldError
+from serving.errors import BadTable, FieldError
 from serving.model.base import Reason
 from serving.prediction import Predictor
 from serving.records import Columns, Unusual
 from serving.tables.formulas import inert, may_have_formula
-from serving.tables.reader import Row, Table
+from serving.tables.reader import Dialect, Row, Table
 from serving.tables.rows import RowReader
 from serving.tables.text import LONGEST_LINE, WINDOWS
+
+# Bytes of a scored table: an error can be many times as long as its row.
+MOST_BYTES = 10_000_000_000
 
 
 class _Piece(list[str]):
@@ -41,11 +44,11 @@ class Scored(NamedTuple):
     encoding: str
 
 
-def score(upload: IO[bytes], predictor: Predictor, explain: bool, counting: Counting) -> Scored:
+def score(upload: IO[bytes], predictor: Predictor, explain: bool, counting: Counting, most: int = MOST_BYTES) -> Scored:
     """Score a table, and give it back in the dialect that it came in.
 
     A row that is no record keeps its place, without scores and with its errors in words. With
-    `explain` there is a column `reasons` too. Raises `BadTable` where the upload is no table,
+    `explain` there is a column `reasons` too. Raises `BadTable` where the upload is no table or becomes `most` bytes,
     `InvalidRecords` where it lacks a field, `NotExplainable`, `TooLarge` and, where the disk is full, `OSError`.
     """
     schema = predictor.model.schema
@@ -57,8 +60,10 @@ def score(upload: IO[bytes], predictor: Predictor, explain: bool, counting: Coun
             for piece in _pieces(table, predictor, explain, counting):
                 # What the encoding lacks can only be in the words of an error.
                 file.write(piece.encode(table.dialect.encoding, "replace"))
+                if file.tell() > most:
+                    raise BadTable(f"with its scores and errors it has more than {most:,} bytes; send it in parts")
         file.seek(0)
-        return Scored(file, table.dialect.encoding)
+        return Scored(file, table.dialect.encoding.removesuffix("le"))  # with its mark, it is UTF-16
     except BaseException:
         file.close()
         raise
@@ -73,9 +78,9 @@ def _pieces(table: Table, predictor: Predictor, explain: bool, counting: Countin
     target, threshold = model.schema.target, model.schema.threshold
 
     piece = _Piece()
-    writer = csv.writer(piece, delimiter=dialect.delimiter, lineterminator=dialect.line_end)
+    write = _writer(piece, dialect)
     piece.write("\ufeff" * dialect.has_mark)
-    writer.writerow([*map(inert, [*header, f"{target}_probability", target]), *["reasons"] * explain, "note", "error"])
+    write([*map(inert, [*header, f"{target}_probability", target]), *["reasons"] * explain, "note", "error"])
     decimal = ""
     is_to_be_said = not "".join(header).isascii()  # that the header was converted, in the first row
     for block in table.blocks():
@@ -105,11 +110,22 @@ def _pieces(table: Table, predictor: Predictor, explain: bool, counting: Countin
                 else:
                     for position in others:
                         cells[position] = inert(cells[position])
-                said = [*[reason] * explain, "; ".join(notes), inert(error)]
-                writer.writerow([*cells, probability, decision, *said])
+                write([*cells, probability, decision, *[reason] * explain, "; ".join(notes), inert(error)])
         yield "".join(piece)
         piece.clear()
     yield "".join(piece)
+
+
+def _writer(piece: _Piece, dialect: Dialect) -> Callable[[list[str]], None]:
+    """What writes a row, so that it is read back as it was."""
+    writer = csv.writer(piece, delimiter=dialect.delimiter, lineterminator=dialect.line_end)
+    # csv takes a return for a letter where lines end without one.
+    quoting = csv.writer(piece, delimiter=dialect.delimiter, lineterminator=dialect.line_end, quoting=csv.QUOTE_ALL)
+
+    def write(row: list[str]) -> None:
+        (quoting if any("\r" in cell for cell in row) else writer).writerow(row)
+
+    return write
 
 
 def _is_plain(block: list[Row], errors: list[str], unusual: Unusual, others: list[int]) -> bool:

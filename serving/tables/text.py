@@ -22,7 +22,8 @@ class Lines:
     """The lines of a table with their ends, from its bytes in blocks.
 
     UTF-16 has a byte order mark; else the first line that is not ASCII tells whether the table is in UTF-8 or in
-    Windows-1252, and the others are held to it. `encoding` is what has been found so far, and `number` is the last
+    Windows-1252, and the others are held to it. `encoding` is what has been found so far (of UTF-16 the order that has
+    a name in browsers), and `number` is the last
     line's. Raises `BadTable`, also for a line of more than `longest` characters.
     """
 
@@ -31,11 +32,12 @@ class Lines:
         self.number = 0
         blocks = filter(None, blocks)
         first = next(blocks, b"")
-        self.encoding = UTF_16.get(first[:2], UTF_8)
-        self.has_mark = self.encoding != UTF_8 or first.startswith(codecs.BOM_UTF8)
+        utf_16 = UTF_16.get(first[:2])
+        self.encoding = "utf-16le" if utf_16 else UTF_8
+        self.has_mark = bool(utf_16) or first.startswith(codecs.BOM_UTF8)
         self._is_decided = self.has_mark
-        if self.encoding != UTF_8:
-            blocks = _in_utf8(chain([first[2:]], blocks), self.encoding)
+        if utf_16:
+            blocks = _in_utf8(chain([first[2:]], blocks), utf_16)
         else:
             if b"\0" in first:
                 raise BadTable("it is no text; it can be CSV (UTF-8, Windows-1252, or UTF-16 with its mark) or Excel")

@@ -7,6 +7,7 @@ its status, and why not what it says on the other output.
 import contextlib
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -28,8 +29,10 @@ PACKED, OLD = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # Bytes that are passed on at once.
 BLOCK = 65_536
 
-# The status of the process where it says why.
-REFUSED = 3
+# The statuses of the process where it says why it refuses, and where it is too much; and characters of a reason,
+# which may quote the workbook.
+REFUSED, TOO_MUCH = 3, 4
+LONGEST_REASON = 500
 
 # A cell of a sheet with an error, or a formula in it.
 _has_more_than_values = re.compile(rb"""<(\w+:)?f[\s/>]|\st=["']e["']""").search
@@ -105,35 +108,36 @@ def _unpack(workbook: IO[bytes], found: IO[bytes], limits_: Limits) -> None:
         except BaseException:
             process.kill()
             raise
-    if process.returncode == REFUSED:
-        raise BadTable(said)
-    if process.returncode:
+    if process.returncode == TOO_MUCH or process.returncode < 0:  # by a signal
         most = f"{limits_.memory / 1e6:,.0f} MB or {limits_.seconds} seconds"
-        raise BadTable(f"the workbook takes more than {most} to unpack; save it as CSV")
+        raise BadTable(f"the workbook takes more than {most} to unpack (a cell far away counts too); save it as CSV")
+    if process.returncode:
+        raise BadTable(said if process.returncode == REFUSED else "the workbook cannot be read")
 
 
 def main() -> None:
     """Write the workbook that is on standard input to standard output. Raises `BadTable`."""
     # Here, since the service itself does without.
-    from python_calamine import load_workbook  # noqa: PLC0415
+    from python_calamine import SheetTypeEnum, load_workbook  # noqa: PLC0415
 
     data = io.BytesIO(sys.stdin.buffer.read())
     out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\r\n")  # so that it quotes what has one of the two in it
     try:
         with load_workbook(data) as workbook:
-            sheet = workbook.get_sheet_by_index(0)
+            kinds = [each.typ for each in workbook.sheets_metadata]
+            place = kinds.index(SheetTypeEnum.WorkSheet)  # and not a sheet that is a chart
+            sheet = workbook.get_sheet_by_index(place)
             _, left = sheet.start or (0, 0)
-            others = _not_values(data)
+            others = _not_values(data, place)
             for row, values in enumerate(sheet.iter_rows()):
                 cells = [*map(_text, values)]
                 for column, text in others.get(row, {}).items():
                     cells[column - left] = text
-                if any(cells):  # there are often empty ones at the end
-                    writer.writerow(cells)
+                writer.writerow(cells if any(cells) else [])
             out.flush()
-    except (MemoryError, BrokenPipeError):
-        raise
+    except MemoryError:
+        sys.exit(TOO_MUCH)
     except Exception as error:  # what is in a file can raise anything
         raise BadTable(f"the workbook cannot be read: {error}") from error
 
@@ -143,11 +147,11 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _not_values(data: io.BytesIO) -> dict[int, dict[int, str]]:
-    """By row and column of the first sheet, the cells that have an error, or a formula whose value nobody has worked
+def _not_values(data: io.BytesIO, place: int) -> dict[int, dict[int, str]]:
+    """By row and column, the cells of the sheet in this place that have an error, or a formula that nobody has worked
     out yet: calamine gives an empty text for both, which would pass for a blank."""
     with zipfile.ZipFile(data) as archive:
-        part = _first_sheet(archive)
+        part = _part(archive, place)
         with archive.open(part) as sheet:
             before = b""
             while block := sheet.read(BLOCK):
@@ -160,11 +164,10 @@ def _not_values(data: io.BytesIO) -> dict[int, dict[int, str]]:
             return _Scan(sheet).found
 
 
-def _first_sheet(archive: zipfile.ZipFile) -> str:
-    """The name of the part that is the first sheet."""
-    sheet = next(
-        each for each in ElementTree.fromstring(archive.read("xl/workbook.xml")).iter() if _is(each.tag, "sheet")
-    )
+def _part(archive: zipfile.ZipFile, place: int) -> str:
+    """The name of the part that is the sheet in this place."""
+    book = ElementTree.fromstring(archive.read("xl/workbook.xml"))
+    sheet = [each for each in book.iter() if _is(each.tag, "sheet")][place]
     wanted = next(value for name, value in sheet.attrib.items() if name.endswith("}id"))
     related = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
     target = next(each.attrib["Target"] for each in related if each.attrib["Id"] == wanted)
@@ -181,7 +184,7 @@ class _Scan:
     def __init__(self, sheet: IO[bytes]):
         self.found: dict[int, dict[int, str]] = {}
         self._row = self._column = -1
-        self._is_error = False
+        self._type: str | None = None
         self._texts: dict[str, str] = {}
         self._inside = ""
         parser = expat.ParserCreate()
@@ -198,7 +201,7 @@ class _Scan:
         elif _is(tag, "c"):
             name = _cell_name(attributes.get("r", ""))
             self._column = _number(name[1]) if name else self._column + 1
-            self._is_error = attributes.get("t") == "e"
+            self._type = attributes.get("t")
             self._texts = {}
         elif _is(tag, "f") or _is(tag, "v"):
             self._inside = tag.rpartition(":")[2]
@@ -209,9 +212,11 @@ class _Scan:
             self._texts[self._inside] += text
 
     def _end(self, tag: str) -> None:
-        if _is(tag, "c") and (self._is_error or ("f" in self._texts and not self._texts.get("v"))):
-            shown = self._texts["v"] if self._is_error else f"={self._texts['f']}"
-            self.found.setdefault(self._row, {})[self._column] = shown
+        if _is(tag, "c"):
+            is_open = "f" in self._texts and not self._texts.get("v") and self._type != "str"  # whose value may be ""
+            if self._type == "e" or is_open:
+                shown = self._texts.get("v") or f"={self._texts.get('f', '')}"
+                self.found.setdefault(self._row, {})[self._column] = shown
         self._inside = ""
 
 
@@ -225,8 +230,12 @@ def _number(letters: str) -> int:
 
 if __name__ == "__main__":
     limits.hold_to(*map(int, sys.argv[1:]))
+    # What libraries write there, as much as a workbook makes them quote, nobody reads.
+    excuses = os.fdopen(os.dup(2), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         main()
     except BadTable as bad:
-        sys.stderr.write(" ".join(str(bad).split()))
+        excuses.write(" ".join(str(bad).split())[:LONGEST_REASON])
+        excuses.close()
         sys.exit(REFUSED)

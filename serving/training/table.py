@@ -1,6 +1,6 @@
-"""The training table: records in the table's order, and what became of each."""
+"""The training table: a file read as text, and its records in the order of a schema."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,18 +9,36 @@ import pandas as pd
 from msgspec.structs import replace
 
 from serving.errors import BadTable, FieldError, InvalidRecords
-from serving.fields import Constraints, Field
+from serving.fields import Field, canonical
 from serving.records import Columns, fill
 from serving.schema import Schema
 from serving.tables import workbook
-from serving.tables.reader import Row, Table
+from serving.tables.reader import Table
 from serving.tables.rows import RowReader
-
-# The number of the first record's row, as a spreadsheet counts: the header is row 1.
-FIRST_ROW = 2
 
 # Columns that an error names of a table.
 MOST_COLUMNS = 30
+
+# How a Parquet file begins.
+PARQUET = b"PAR1"
+
+
+class TextTable(NamedTuple):
+    """A table as it was written: rows of as many cells as the header has, the number of each in its file, where the
+    header is 1, and the delimiter between cells."""
+
+    header: list[str]
+    rows: list[list[str]]
+    numbers: Sequence[int]
+    delimiter: str = ","
+
+    def only(self, places: Sequence[int]) -> "TextTable":
+        """The rows in these places."""
+        return self._replace(rows=[self.rows[place] for place in places], numbers=[self.numbers[at] for at in places])
+
+    def columns(self) -> list[Sequence[str]]:
+        """Its cells by column."""
+        return [*zip(*self.rows, strict=True)] if self.rows else [() for _ in self.header]
 
 
 class TrainingTable(NamedTuple):
@@ -38,76 +56,99 @@ class TrainingTable(NamedTuple):
         return [dict(zip(self.schema.names, self.rows[row], strict=True)) for row in rows]
 
 
-def read(path: Path, schema: Schema) -> TrainingTable:
-    """The training table of a file, CSV or Excel. Raises `BadTable`, and `OSError` where it cannot be read."""
+def read(path: Path, names: Sequence[str] = ()) -> TextTable:
+    """The table in a file: CSV, Excel, or Parquet where pyarrow is installed.
+
+    With `names` it has no header but these. Raises `BadTable`, and `OSError` where it cannot be read.
+    """
     with path.open("rb") as file:
+        if file.read(len(PARQUET)) == PARQUET:
+            return of_frame(_parquet(path))
+        file.seek(0)
         try:
-            known = {*schema.names, schema.target}
-            with Table(file, lambda name: schema.meant(name) in known, limits=workbook.OWN) as table:
-                return of_rows(table.header, table.blocks(), schema, table.delimiter)
-        except (BadTable, workbook.TooLarge) as error:
-            raise BadTable(f"{path}: {error}") from error
-
-
-def from_frame(frame: pd.DataFrame, schema: Schema) -> TrainingTable:
-    """The training table of a data frame that holds text. Raises `BadTable`."""
-    rows: list[Row] = [(list(cells), None) for cells in frame.itertuples(index=False, name=None)]
-    return of_rows([*frame.columns], [rows], schema)
-
-
-def of_rows(header: list[str], blocks: Iterable[list[Row]], schema: Schema, delimiter: str = ",") -> TrainingTable:
-    """The training table of rows of text, in blocks, that come from a table with this delimiter. Raises `BadTable`."""
-    target = Field(schema.target, "string", constraints=Constraints(required=True, enum=("yes", "no")))
-    found = [schema.meant(name) for name in header]
-    if missing := [name for name in (*schema.names, target.name) if name not in found]:
-        raise BadTable(f"it lacks the column {', '.join(missing)} (it has {', '.join(header[:MOST_COLUMNS])})")
-    whole = replace(schema, fields=(*schema.fields, target), id=None)
-    try:
-        read_rows = RowReader(whole, header, delimiter=delimiter)
-    except InvalidRecords as invalid:
-        raise BadTable(_in_one_line(invalid.errors)) from invalid
-    columns: list[list[Any]] = [[] for _ in whole.fields]
-    errors: list[FieldError] = []
-    number = 0
-    for block in blocks:
-        fitting = [(row, cells) for row, (cells, _) in enumerate(block, number) if len(cells) == len(header)]
-        found_here, wrong = read_rows.values([cells for _, cells in fitting])
-        for column, values in zip(columns, found_here, strict=True):
-            column.extend(values)
-        errors += [replace(error, index=fitting[row][0]) for row, each in wrong.items() for error in each]
-        for row, (cells, _) in enumerate(block, number):
-            if len(cells) != len(header):
-                message = f"it has {len(cells)} cells, and the header has {len(header)}"
-                errors.append(FieldError(index=row, message=message))
-        number += len(block)
-    if errors:
-        raise BadTable(_in_one_line(sorted(errors, key=lambda error: error.index)))
-    if not number:
+            with Table(file, limits=workbook.OWN) as table:
+                began, delimiter = table.line, table.delimiter
+                numbered = [(cells, table.line) for cells, _ in table.rows()]
+                found = TextTable(table.header, [cells for cells, _ in numbered], [at for _, at in numbered], delimiter)
+        except workbook.TooLarge as error:
+            raise BadTable(str(error)) from error
+    if names:
+        rows, numbers = [found.header, *found.rows], [began, *found.numbers]
+        found = found._replace(header=[*names], rows=rows, numbers=numbers)
+    for number, cells in zip(found.numbers, found.rows, strict=True):
+        if len(cells) != len(found.header):
+            what = "names" if names else "header"
+            raise BadTable(f"row {number}: it has {len(cells)} cells, and the {what} {len(found.header)}")
+    if not found.rows:
         raise BadTable("it has no rows")
-    answers = columns.pop()
-    if len({*answers}) == 1:
-        raise BadTable(f"{schema.target} is {answers[0]} in every row: a model needs both to learn from")
+    return found
+
+
+def of_frame(frame: pd.DataFrame) -> TextTable:
+    """The table of a data frame, as text; a value that is not there is blank."""
+    text = frame.astype(object).map(lambda value: "" if pd.isna(value) else str(value))
+    rows = [list(cells) for cells in text.itertuples(index=False, name=None)]
+    return TextTable([*map(str, text.columns)], rows, range(2, len(rows) + 2))
+
+
+def records(text: TextTable, schema: Schema, answers: Sequence[bool | None]) -> TrainingTable:
+    """The records of a table, and the answer to each; rows without an answer are none. Raises `BadTable`."""
+    found = {schema.meant(name) for name in text.header}
+    if missing := [name for name in schema.names if name not in found]:
+        shown = ", ".join(text.header[:MOST_COLUMNS])
+        raise BadTable(f"it lacks the column {', '.join(missing)} (it has {shown})")
+    try:
+        read_rows = RowReader(replace(schema, id=None), text.header, delimiter=text.delimiter)
+    except InvalidRecords as twice:
+        raise BadTable(f"{twice.errors[0].field}: {twice.errors[0].message}") from twice
+    columns, wrong = read_rows.values(text.rows)
+    if errors := [error for row, each in wrong.items() if answers[row] is not None for error in each]:
+        raise BadTable(_in_one_line(sorted(errors, key=lambda error: error.index), text))
+    answered = [row for row, answer in enumerate(answers) if answer is not None]
+    if len(answered) < len(answers):
+        columns = [[column[row] for row in answered] for column in columns]
     fields = tuple(
-        _with_bounds(field, column) if field.is_number else field
+        _with_bounds(field, column) if field.is_number and field.least is None else field
         for field, column in zip(schema.fields, columns, strict=True)
     )
     filled: Columns = [*columns]
     fill(schema, filled)
     rows = [*zip(*filled, strict=True)]
-    return TrainingTable(replace(schema, fields=fields), rows, [answer == "yes" for answer in answers])
+    return TrainingTable(replace(schema, fields=fields), rows, [bool(answers[row]) for row in answered])
+
+
+def column(text: TextTable, name: str) -> Sequence[str]:
+    """The cells of a column by its name in any spelling. Raises `BadTable` where there is none, or more than one."""
+    places = [place for place, title in enumerate(text.header) if canonical(title) == canonical(name)]
+    if len(places) == 1:
+        return [cells[places[0]] for cells in text.rows]
+    if places:
+        raise BadTable(f"it has the column {name} {len(places)} times")
+    raise BadTable(f"it lacks the column {name} (it has {', '.join(text.header[:MOST_COLUMNS])})")
 
 
 def _with_bounds(field: Field, values: list[Any]) -> Field:
     """The field with the least, the greatest and the deciles of a column; blanks are none of them."""
     numbers = [value for value in values if value is not None]
+    if not numbers:
+        return field
     steps = [step / 10 for step in range(11)]
     least, *deciles, greatest = np.quantile(np.array(numbers), steps, method="inverted_cdf").tolist()
     return replace(field, least=least, greatest=greatest, deciles=tuple(deciles))
 
 
-def _in_one_line(errors: list[FieldError]) -> str:
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except ImportError as error:
+        raise BadTable("it is a Parquet file, which needs the package pyarrow: pip install pyarrow") from error
+    except ValueError as error:  # pyarrow's own exceptions are
+        raise BadTable(f"it is no Parquet file that can be read: {error}") from error
+
+
+def _in_one_line(errors: list[FieldError], text: TextTable) -> str:
     first = errors[0]
-    message = f"row {first.index + FIRST_ROW}{f', {first.field}' if first.field else ''}: {first.message}"
+    message = f"row {text.numbers[first.index]}, {first.field}: {first.message}"
     if isinstance(first.allowed, tuple):
         message += f" ({', '.join(map(str, first.allowed))})"
     if len(errors) > 1:

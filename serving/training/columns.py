@@ -1,0 +1,168 @@
+"""A table that nobody has described: what each of its columns is, and which of them teach something."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from serving.errors import BadTable
+from serving.fields import CANONICAL_BLANKS, Constraints, Field, canonical, spelt_out
+from serving.schema import BadSchema, Schema, Words, checked
+from serving.tables.numbers import Cells, Conventions, Plain, with_point, without_thousands
+
+# A text with more values, or with another one in more than half of the rows, would be learnt by heart.
+MOST_TEXTS, MOST_DIFFERENT = 1000, 0.5
+
+# What columns are called that name the records, and those that name the rows, by pandas and R too.
+ID_NAMES = ("id", "key", "uuid", "guid", "number", "no", "nr")
+ROW_NAMES = ("row", "index", "unnamed:_0", "rownames", "rowname")
+
+# How a blank text counts, as in the course.
+BLANK_TEXT = "NA"
+
+
+class Column(NamedTuple):
+    """What was found out about a column, in words too; `left_out` says why it is no field, where it is none."""
+
+    title: str
+    name: str
+    kind: str
+    values: str
+    field: Field | None = None
+    usual: str | int | float | None = None
+    left_out: str = ""
+    labels: Mapping[str, str] = {}
+
+
+class Choices(NamedTuple):
+    """What the user has said of columns, by their names: the id, those to leave out, and those to keep."""
+
+    id: str | None = None
+    drop: Collection[str] = ()
+    keep: Collection[str] = ()
+
+
+def names(header: Sequence[str]) -> list[str]:
+    """The names of the columns, in the course's spelling. Raises `BadTable` where they are none."""
+    found = [canonical(title) for title in header]
+    for name, times in Counter(found).items():
+        if times > 1 and name:
+            spelt = " and ".join(title for title in header if canonical(title) == name)
+            raise BadTable(f"{times} of its columns have the name {name}: {spelt}")
+    return found
+
+
+def look(header: Sequence[str], columns: Sequence[Cells], delimiter: str, choices: Choices) -> list[Column]:
+    """What each column of a table with this delimiter is."""
+    conventions = Conventions(delimiter, range(len(columns)))
+    conventions.learn(columns)
+    found = [
+        _column(title, cells, conventions[place], choices)
+        for place, (title, cells) in enumerate(zip(header, columns, strict=True))
+    ]
+    ids = [place for place, each in enumerate(found) if each.kind == "id"]
+    for place in ids[1:]:
+        title = found[place].title
+        found[place] = found[place]._replace(kind="", left_out=f"another id (--id {title}, or --keep {title})")
+    return found
+
+
+def schema(found: Sequence[Column], target: str, threshold: float = 0.5) -> Schema:
+    """The schema of a table of which this was found out. Raises `BadTable` where there is nothing to learn from."""
+    fields = tuple(each.field for each in found if each.field)
+    if not fields:
+        why = "; ".join(f"{each.title or 'a column'}: {each.left_out or 'the id'}" for each in found)
+        raise BadTable(f"it has no column to learn from ({why})")
+    labels = {value: label for each in found for value, label in each.labels.items() if label != spelt_out(value)}
+    made = Schema(
+        fields,
+        target=target,
+        id=next((each.name for each in found if each.kind == "id"), None),
+        threshold=threshold,
+        words=Words(labels=labels),
+        example={each.name: each.usual for each in found if each.field},
+    )
+    try:
+        return checked(made)
+    except BadSchema as error:
+        raise BadTable(f"no schema can be made of it: {error}") from error
+
+
+def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
+    name, title = canonical(title), title.strip()
+    texts = Counter(canonical(cell) for cell in cells)
+    blanks = sum(texts.pop(blank, 0) for blank in CANONICAL_BLANKS)
+    some = f"{len(texts):,} different" + (f", {blanks:,} blank" if blanks else "")
+
+    def left_out(why: str) -> Column:
+        return Column(title, name, "", some, left_out=why)
+
+    if name in choices.drop:
+        return left_out("--drop")
+    if name == choices.id:
+        return Column(title, name, "id", some)
+    if not name:
+        return left_out("it has no name")
+    if not texts:
+        return left_out("it is blank in every row")
+    is_kept = name in choices.keep
+    if len(texts) == 1 and not blanks:
+        # No weight could be learnt for it, whoever wants it.
+        return left_out(f"it is {next(iter(texts))} in every row")
+    is_different = len(texts) > MOST_DIFFERENT * len(cells)
+    if name in ROW_NAMES and is_different and not is_kept:
+        return left_out(f"it names the rows (--id {title}, or --keep {title})")
+    numbers = _numbers(name, cells, plain)
+    if numbers is not None:
+        is_whole = all(float(number).is_integer() for number in numbers)
+        if is_whole and is_different and _is_called_id(name) and not is_kept:
+            return left_out(f"an id (--keep {title})") if choices.id else Column(title, name, "id", some)
+        field = _number_field(title, name, numbers, is_whole, blanks > 0)
+        usual = sorted(numbers)[len(numbers) // 2]
+        kind = "two values" if field.values else "whole number" if is_whole else "number"
+        shown = f"{min(numbers):g} to {max(numbers):g}" + (f", {blanks:,} blank" if blanks else "")
+        return Column(title, name, kind, shown, field, int(usual) if is_whole else usual)
+    if (is_different or len(texts) > MOST_TEXTS) and not is_kept:
+        if _is_called_id(name) and choices.id is None and len(texts) == len(cells):
+            return Column(title, name, "id", some)
+        return left_out(f"{len(texts):,} texts in {len(cells):,} rows would be learnt by heart (--keep {title})")
+    values = tuple(sorted(texts)) + (BLANK_TEXT,) * bool(blanks)
+    field = Field(
+        name,
+        "string",
+        title=title,
+        constraints=Constraints(required=not blanks, enum=values),
+        blank=BLANK_TEXT if blanks else None,
+    )
+    kind = "category" if len(values) > 2 else "two values"
+    labels = {canonical(cell): cell.strip() for cell in {*cells} if canonical(cell) in texts}
+    return Column(title, name, kind, some, field, usual=texts.most_common(1)[0][0], labels=labels)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, however it is written."""
+    return any(_numbers("", [text], plain) for plain in (without_thousands, with_point))
+
+
+def _numbers(name: str, cells: Cells, plain: Plain) -> list[float] | None:
+    """The numbers in a column without its blanks; None where something else is in it."""
+    probe = Field(name, "number", blank=0)
+    try:
+        read: dict[str, Any] = {cell: probe.read(plain(cell), from_text=True) for cell in {*cells}}
+    except ValueError:
+        return None
+    return [number for cell in cells if (number := read[cell]) is not None]
+
+
+def _number_field(title: str, name: str, numbers: list[float], is_whole: bool, has_blanks: bool) -> Field:
+    blank = 0 if has_blanks else None
+    if {*numbers} == {0, 1}:
+        constraints = Constraints(required=not has_blanks, enum=(0, 1))
+        return Field(name, "integer", title=title, constraints=constraints, blank=blank)
+    constraints = Constraints(required=not has_blanks)
+    if min(numbers) >= 0:
+        constraints = Constraints(required=not has_blanks, minimum=0)
+    return Field(name, "integer" if is_whole else "number", title=title, constraints=constraints, blank=blank)
+
+
+def _is_called_id(name: str) -> bool:
+    return name in ID_NAMES or name.startswith("id_") or name.endswith(("_id", "id", "_key", "_no", "_number"))

