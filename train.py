@@ -89,6 +89,8 @@ def main() -> None:
         schema=args.schema,
     )
     try:
+        if args.table and args.table.is_file() and not args.describe:
+            print(f"reading {args.table}", flush=True)
         records, said = any_table.read(args.table, asked) if args.table else (telecom.packaged(), [])
         # Out of the way of a schema that is printed too.
         print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr if args.describe else sys.stdout)
