@@ -241,6 +241,55 @@ def test_a_field_that_tells_the_answer_is_asked_about(patients, tmp_path):
     assert asked == ["discharged", "score"]
 
 
+def test_an_edited_schema_goes_with_no_contradiction(patients, tmp_path):
+    schema = described(patients, tmp_path, "--target", "disease")
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    for options, said in (
+        (["--drop", "Age"], "do not go with --schema"),
+        (["--target", "Smoker", "--positive", "1"], "its target Smoker is one of the fields"),
+        (["--id", "Age"], "two fields called 'age'"),
+    ):
+        done = train("table.csv", "--schema", "schema.json", *options, cwd=tmp_path)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "model_C=1.0.bin").exists()
+
+
+def test_large_numbers_count_as_much_as_small_ones(patients, tmp_path):
+    def auc(factor: float) -> float:
+        frame = patients[["Smoker", "Disease"]].assign(income=patients["Age"] * factor)
+        done = train(written(frame, tmp_path / "table.csv"), "--target", "Disease", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        return float(done.stdout.split("auc=")[1].split()[0])
+
+    assert auc(1e11) == pytest.approx(auc(1), abs=0.01)
+
+
+def test_all_columns_tell_how_one_writes_its_numbers(tmp_path):
+    random = np.random.default_rng(1)
+    price, rate = random.integers(1001, 9999, 200) / 1000, random.integers(0, 99, 200) / 100
+    frame = pd.DataFrame({"price": [f"{each:.3f}" for each in price], "rate": [f"{each:.2f}" for each in rate]})
+    frame["bought"] = np.where(price + random.normal(0, 2, 200) > 5, "t", "f")
+    frame.to_csv(tmp_path / "table.csv", index=False, sep=";")
+    done = train("table.csv", "--target", "bought", "--drop", "rate", "--describe", cwd=tmp_path)
+    [field] = json.loads(done.stdout)["fields"]
+    assert (field["least"], field["greatest"]) == (price.min(), price.max())
+
+
+def test_a_name_that_ends_in_id_by_chance_is_none(patients, tmp_path):
+    frame = patients.assign(**{"Amount Paid": range(400), "customerID": range(400, 800)}).drop(columns="Patient ID")
+    schema = described(frame, tmp_path, "--target", "Disease")
+    assert schema["id"] == "customerid"
+    assert "amount_paid" in [field["name"] for field in schema["fields"]]
+
+
+def test_a_value_that_looks_like_a_comparison_is_the_value(patients, tmp_path):
+    frame = patients.assign(Disease=np.where(patients["Disease"] == "Yes", ">50K", "<=50K"))
+    done = train(written(frame, tmp_path / "table.csv"), "--target", "Disease", "--positive", ">50K", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("columns", ["many values", "many columns"])
 def test_a_wide_table_is_fitted_without_a_warning(tmp_path, columns):
     random = np.random.default_rng(1)
@@ -270,7 +319,11 @@ BAD = {
     "three values": (["--target", "Chest Pain"], "has 3 values: "),
     "all blank": (["--target", "Empty"], "is blank in every row"),
     "an id": (["--target", "Patient ID"], "has 400 values: "),
-    "two words": (["--target", "Smoker", "--positive", "2"], "is no in every row with --positive 2"),
+    "no such value": (
+        ["--target", "Disease", "--positive", "Yes", "--positive", "Yess"],
+        "no row's Disease is a yes by",
+    ),
+    "the target as id": (["--target", "Disease", "--id", "Disease"], "Disease is the target"),
     "no number": (["--target", "Age", "--positive", ">much"], "compares with what is no number"),
     "no column": (["--target", "Disease", "--drop", "shoe size"], "it lacks the column shoe size"),
     "none left": (

@@ -44,8 +44,11 @@ class RowReader:
             raise InvalidRecords(wrong, schema, who="The table's header is")
         # None for a column that is not there.
         self._positions = [names.index(field.name) if field.name in times else None for field in schema.fields]
-        self._numbers = Conventions(delimiter, range(len(schema.fields)))
-        self._readers = [_reader(field, self._numbers[place]) for place, field in enumerate(schema.fields)]
+        # Of all columns, since one tells how another may be meant.
+        self._numbers = Conventions(delimiter, range(len(header)))
+        self._readers = [
+            _reader(field, self._plain(at)) for field, at in zip(schema.fields, self._positions, strict=True)
+        ]
 
     def __call__(self, rows: Sequence[Cells]) -> tuple[Columns, Unusual, dict[int, list[FieldError]]]:
         """The records of rows that have all columns, by column, what is unusual, and the errors of the others.
@@ -70,8 +73,10 @@ class RowReader:
         """
         by_position = [*zip(*rows, strict=True)]
         cells_of: list[Cells] = [by_position[at] if rows and at is not None else () for at in self._positions]
-        for place in self._numbers.learn(cells_of):
-            self._readers[place] = _reader(self._schema.fields[place], self._numbers[place])
+        decided = self._numbers.learn(by_position) if rows else []
+        for place, at in enumerate(self._positions):
+            if at in decided:
+                self._readers[place] = _reader(self._schema.fields[place], self._plain(at))
         columns: list[list[Any]] = []
         wrong: dict[int, list[FieldError]] = {}
         for place, (field, read, cells) in enumerate(zip(self._schema.fields, self._readers, cells_of, strict=True)):
@@ -83,11 +88,14 @@ class RowReader:
             try:
                 columns.append([*map(read, cells)])
             except UNREAD:
-                plain = self._numbers[place]
+                plain = self._plain(self._positions[place])
                 columns.append(
                     [_value(field, read, plain, cell, row, wrong) for row, cell in in_turns(enumerate(cells))]
                 )
         return columns, wrong
+
+    def _plain(self, position: int | None) -> Plain:
+        return str if position is None else self._numbers[position]
 
     @property
     def has_decimal_comma(self) -> bool:

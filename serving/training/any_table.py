@@ -49,38 +49,45 @@ def read(path: Path, asked: Asked) -> tuple[TrainingTable, list[str]]:
     Raises `BadTable`, `BadSchema` for the schema's file, and `OSError`.
     """
     text = table.read(path, asked.names)
-    if asked in (Asked(), Asked(target=CHURN), Asked(names=asked.names)) and telecom.is_like(text.header):
-        return telecom.of_text(text), []
+    is_usual = replace(asked, target=None, names=(), threshold=None) == Asked()
+    if is_usual and canonical(asked.target or CHURN) == CHURN and telecom.is_like(text.header):
+        found = telecom.of_text(text)
+        threshold = found.schema.threshold if asked.threshold is None else asked.threshold
+        return found._replace(schema=replace(found.schema, threshold=threshold)), []
     given = _schema(asked.schema) if asked.schema else None
     _require_names(text, asked)
     answer = asked.target or (given.target if given else CHURN)
     if not (asked.target or given) and CHURN not in columns.names(text.header):
         raise BadTable(f"it has no column {CHURN}: say which holds the answer with --target COLUMN{_could_be(text)}")
-    answers = target.answers(answer, table.column(text, answer), asked.positive, text.delimiter)
+    cells = table.column(text, answer)
+    for name in (*([asked.id] if asked.id else []), *asked.drop, *asked.keep):
+        table.column(text, name)
+        if canonical(name) == canonical(answer):
+            raise BadTable(f"{name} is the target: it can be no id, and is neither kept nor left out")
+    conventions = text.conventions()
+    plain = conventions[[*map(canonical, text.header)].index(canonical(answer))]
+    answers = target.answers(answer, cells, asked.positive, plain)
     blank = answers.count(None)
     said = [f"{blank:,} rows are left out: their {answer} is blank"] if blank else []
     if given:
+        if asked.drop or asked.keep:
+            raise BadTable("--drop and --keep do not go with --schema: take the field out of it, or put it in")
+        if canonical(answer) in given.names:
+            raise BadTable(f"its target {answer} is one of the fields of {asked.schema}")
         threshold = given.threshold if asked.threshold is None else asked.threshold
         id_ = canonical(asked.id) if asked.id else given.id
-        return table.records(text, replace(given, id=id_, threshold=threshold), answers), said
+        chosen = replace(given, id=id_, threshold=threshold, target=canonical(answer) if asked.target else given.target)
+        return table.records(text, schemas.checked(chosen), answers), said
     answered = [row for row, each in enumerate(answers) if each is not None]
     text = text.only(answered)
-    found = _looked_at(text, canonical(answer), asked)
-    threshold = 0.5 if asked.threshold is None else asked.threshold
-    schema = columns.schema(found, canonical(answer), threshold)
-    return table.records(text, schema, [answers[row] for row in answered]), [*said, *_in_lines(found)]
-
-
-def _looked_at(text: TextTable, answer: str, asked: Asked) -> list[Column]:
     choices = Choices(
         canonical(asked.id) if asked.id else None, {*map(canonical, asked.drop)}, {*map(canonical, asked.keep)}
     )
-    for name in (*([asked.id] if asked.id else []), *asked.drop, *asked.keep):
-        table.column(text, name)
-    cells = text.columns()
-    others = [place for place, name in enumerate(columns.names(text.header)) if name != answer]
-    header = [text.header[place] for place in others]
-    return columns.look(header, [cells[place] for place in others], text.delimiter, choices)
+    columns.names(text.header)  # which must be usable
+    described = columns.look(text.header, text.columns(), conventions, canonical(answer), choices)
+    threshold = 0.5 if asked.threshold is None else asked.threshold
+    schema = columns.schema(described, canonical(answer), threshold)
+    return table.records(text, schema, [answers[row] for row in answered]), [*said, *_in_lines(described)]
 
 
 def _require_names(text: TextTable, asked: Asked) -> None:
@@ -102,7 +109,7 @@ def _could_be(text: TextTable) -> str:
 def _schema(path: Path) -> Schema:
     try:
         return schemas.from_json(json.loads(path.read_text()))
-    except ValueError as error:  # JSON's, Unicode's and the schema's are
+    except (ValueError, RecursionError) as error:  # JSON's, Unicode's and the schema's are
         raise BadSchema(f"{path}: {error}") from error
 
 

@@ -1,5 +1,6 @@
 """A table that nobody has described: what each of its columns is, and which of them teach something."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ MOST_TEXTS, MOST_DIFFERENT = 1000, 0.5
 # What columns are called that name the records, and those that name the rows, by pandas and R too.
 ID_NAMES = ("id", "key", "uuid", "guid", "number", "no", "nr")
 ROW_NAMES = ("row", "index", "unnamed:_0", "rownames", "rowname")
+
+_ends_with_id = re.compile(r"[a-z]I[Dd]$").search
 
 # How a blank text counts, as in the course.
 BLANK_TEXT = "NA"
@@ -50,16 +53,19 @@ def names(header: Sequence[str]) -> list[str]:
         if times > 1 and name:
             spelt = " and ".join(title for title in header if canonical(title) == name)
             raise BadTable(f"{times} of its columns have the name {name}: {spelt}")
+        if "=" in name:
+            raise BadTable(f"the column {name} has an = in its name, which separates names from values; rename it")
     return found
 
 
-def look(header: Sequence[str], columns: Sequence[Cells], delimiter: str, choices: Choices) -> list[Column]:
-    """What each column of a table with this delimiter is."""
-    conventions = Conventions(delimiter, range(len(columns)))
-    conventions.learn(columns)
+def look(
+    header: Sequence[str], columns: Sequence[Cells], conventions: Conventions, target: str, choices: Choices
+) -> list[Column]:
+    """What each column of a table is, but the target, where its numbers are written by these conventions."""
     found = [
         _column(title, cells, conventions[place], choices)
         for place, (title, cells) in enumerate(zip(header, columns, strict=True))
+        if canonical(title) != target
     ]
     ids = [place for place, each in enumerate(found) if each.kind == "id"]
     for place in ids[1:]:
@@ -118,7 +124,7 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
     numbers = _numbers(name, cells, plain)
     if numbers is not None:
         is_whole = all(float(number).is_integer() for number in numbers)
-        if is_whole and is_different and _is_called_id(name) and not is_kept:
+        if is_whole and is_different and _is_called_id(title) and not is_kept:
             return left_out(f"an id (--keep {title})") if choices.id else Column(title, name, "id", some)
         field = _number_field(title, name, numbers, is_whole, blanks > 0)
         usual = sorted(numbers)[len(numbers) // 2]
@@ -126,7 +132,7 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
         shown = f"{min(numbers):g} to {max(numbers):g}" + (f", {blanks:,} blank" if blanks else "")
         return Column(title, name, kind, shown, field, int(usual) if is_whole else usual)
     if (is_different or len(texts) > MOST_TEXTS) and not is_kept:
-        if _is_called_id(name) and choices.id is None and len(texts) == len(cells):
+        if _is_called_id(title) and choices.id is None and len(texts) == len(cells):
             return Column(title, name, "id", some)
         return left_out(f"{len(texts):,} texts in {len(cells):,} rows would be learnt by heart (--keep {title})")
     values = tuple(sorted(texts)) + (BLANK_TEXT,) * bool(blanks)
@@ -176,5 +182,7 @@ def _number_field(title: str, name: str, numbers: list[float], is_whole: bool, h
     return Field(name, "integer" if is_whole else "number", title=title, constraints=constraints, blank=blank)
 
 
-def _is_called_id(name: str) -> bool:
-    return name in ID_NAMES or name.startswith("id_") or name.endswith(("_id", "id", "_key", "_no", "_number"))
+def _is_called_id(title: str) -> bool:
+    """Whether a column's name says so: ID, patient_id and customerID do, and paid does not."""
+    name = canonical(title)
+    return name in ID_NAMES or name.startswith("id_") or name.endswith("_id") or bool(_ends_with_id(title.strip()))

@@ -24,7 +24,8 @@ FOLDS = 5
 RANDOM_STATE = 1
 
 # A number with a smaller standard deviation hardly counts: its weight would have to be larger than the penalty lets it.
-LEAST_DEVIATION = 1
+# And of a large one the weight is so small that the solver loses it.
+LEAST_DEVIATION, MOST_DEVIATION = 1, 100_000
 
 # From more features on the matrix is sparse, and the fit another one: Newton's method solves for all features at once.
 MANY_FEATURES = 300
@@ -75,13 +76,13 @@ def prepare(table: TrainingTable) -> Training:
 
 
 def _scale(table: TrainingTable, vectorizer: DictVectorizer, matrix: Any) -> np.ndarray:
-    """What each feature is divided by: where a number hardly counts, or there are many features, the numbers' standard
-    deviations; else nothing."""
+    """What each feature is divided by: where a number varies too little or too much, or there are many features, the
+    numbers' standard deviations; else nothing."""
     scale = np.ones(len(vectorizer.feature_names_))
     numbers = [vectorizer.vocabulary_[field.name] for field in table.schema.fields if field.is_number]
     columns = matrix[:, numbers].toarray() if vectorizer.sparse else matrix[:, numbers]
     deviations = columns.std(axis=0)
-    if vectorizer.sparse or (deviations < LEAST_DEVIATION).any():
+    if vectorizer.sparse or ((deviations < LEAST_DEVIATION) | (deviations > MOST_DEVIATION)).any():
         scale[numbers] = np.where(deviations > 0, deviations, 1)
     return scale
 

@@ -13,6 +13,7 @@ from serving.fields import Field, canonical
 from serving.records import Columns, fill
 from serving.schema import Schema
 from serving.tables import workbook
+from serving.tables.numbers import Conventions
 from serving.tables.reader import Table
 from serving.tables.rows import RowReader
 
@@ -31,6 +32,12 @@ class TextTable(NamedTuple):
     rows: list[list[str]]
     numbers: Sequence[int]
     delimiter: str = ","
+
+    def conventions(self) -> Conventions:
+        """How each of its columns writes its numbers."""
+        found = Conventions(self.delimiter, range(len(self.header)))
+        found.learn(self.columns())
+        return found
 
     def only(self, places: Sequence[int]) -> "TextTable":
         """The rows in these places."""

@@ -3,11 +3,11 @@
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from serving.errors import BadTable
 from serving.fields import CANONICAL_BLANKS, Field, canonical
-from serving.tables.numbers import Cells, Conventions, Plain
+from serving.tables.numbers import Cells, Plain
 
 YES, NO = ("yes", "true", "1", "y", "t"), ("no", "false", "0", "n", "f")
 
@@ -21,17 +21,17 @@ _comparison = re.compile(r"\s*(>=|<=|>|<)\s*(.+)").fullmatch
 _NUMBER = Field("target", "number", blank=0)
 
 
-def answers(target: str, cells: Cells, positive: Sequence[str], delimiter: str) -> list[bool | None]:
+def answers(target: str, cells: Cells, positive: Sequence[str], plain: Plain) -> list[bool | None]:
     """For each row whether it is a yes; None for a blank, where nobody has said what is a yes.
 
-    Each of `positive` is a value that is one, or a comparison such as `>0`; then everything else is a no. Raises
-    `BadTable` where the target has no two answers.
+    Each of `positive` is a value that is one, or a comparison such as `>0`; then everything else is a no. `plain` makes
+    its numbers plain. Raises `BadTable` where the target has no two answers.
     """
-    conventions = Conventions(delimiter, [0])
-    conventions.learn([cells])
-    plain = conventions[0]
     if positive:
-        is_yes = [_matcher(each, plain) for each in positive]
+        is_yes = [_matcher(each, {*cells}, plain) for each in positive]
+        for each, value in zip(is_yes, positive, strict=True):
+            if not any(map(each, {*cells})):
+                raise BadTable(f"no row's {target} is a yes by --positive {value!r}")
         found: dict[str, bool | None] = {cell: any(each(cell) for each in is_yes) for cell in {*cells}}
     else:
         found = _by_words(target, cells, plain)
@@ -64,9 +64,9 @@ def _by_words(target: str, cells: Cells, plain: Plain) -> dict[str, bool | None]
     return {cell: None if word in CANONICAL_BLANKS else word == yes[0] for cell, word in spelt.items()}
 
 
-def _matcher(positive: str, plain: Plain) -> Callable[[str], bool]:
-    """Whether a cell is this value, or compares so."""
-    if comparison := _comparison(positive):
+def _matcher(positive: str, cells: Collection[str], plain: Plain) -> Callable[[str], bool]:
+    """Whether a cell is this value, or compares so where no cell is."""
+    if (comparison := _comparison(positive)) and canonical(positive) not in {*map(canonical, cells)}:
         compare, bound = COMPARISONS[comparison[1]], _number(comparison[2], str)
         if bound is None:
             raise BadTable(f"--positive {positive!r} compares with what is no number")

@@ -37,8 +37,8 @@ def is_like(header: list[str]) -> bool:
 
 def of_text(text: TextTable) -> TrainingTable:
     """The records of a table with the same columns. Raises `BadTable`."""
-    target = table.column(text, SCHEMA.target)
-    return table.records(text, SCHEMA, answers(SCHEMA.target, target, (), text.delimiter))
+    plain = text.conventions()[[*map(canonical, text.header)].index(SCHEMA.target)]
+    return table.records(text, SCHEMA, answers(SCHEMA.target, table.column(text, SCHEMA.target), (), plain))
 
 
 def packaged_frame() -> pd.DataFrame:
