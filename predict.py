@@ -11,13 +11,12 @@ import msgspec
 from flask import Flask, Response, render_template, request, send_from_directory
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from serving.errors import BadTable, InvalidRecords
+from serving.errors import BadTable, InvalidRecords, TooMuch
 from serving.model.base import NotExplainable
 from serving.model.stand_ins import BadModel
-from serving.records import NotJSON, TooMuch
+from serving.records import NotJSON
 from serving.tables import scored
 from serving.tables.scored import Scored
-from serving.tables.workbook import TooLarge
 from serving.web import about, bodies, exposition, flask_service, keys, logs, openapi, page, problem, uploads
 from serving.web.counts import Form, Tally
 from serving.web.metrics import meter
@@ -40,7 +39,6 @@ REFUSED: dict[type[Exception], tuple[int, str]] = {
     NotJSON: (400, "The body is not JSON: {}."),
     BadTable: (400, "The table cannot be read: {}."),
     TooMuch: (413, "{}"),
-    TooLarge: (413, "{}"),
     InvalidRecords: (422, "{}"),
     NotExplainable: (422, "{}"),
 }

@@ -19,24 +19,23 @@ except ModuleNotFoundError as error:
     sys.exit(f"train.py needs the package {error.name}; install it with: pipenv sync --dev")
 
 
-def positive(text: str) -> float:
+def number(text: str) -> float:
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
+        return math.nan
+
+
+def positive(text: str) -> float:
+    if not 0 < (found := number(text)) < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return number
+    return found
 
 
 def probability(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= 1:
+    if not 0 <= (found := number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
-    return number
+    return found
 
 
 def arguments() -> argparse.Namespace:

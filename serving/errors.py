@@ -31,6 +31,11 @@ class BadTable(ValueError):
     """A table cannot be used; the message says where and why, in one line."""
 
 
+class TooMuch(ValueError):
+    """An array has more records, a text more values, or a workbook more bytes than are taken at once; the message says
+    how many are."""
+
+
 class FieldError(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What is wrong with one field of one record.
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import astuple
 
 from serving import errors
-from serving.errors import MOST_ERRORS, MOST_SUGGESTIONS, FieldError, InvalidRecords
+from serving.errors import MOST_ERRORS, MOST_SUGGESTIONS, FieldError, InvalidRecords, TooMuch
 from serving.fields import LARGEST_NUMBER, Field, Value, canonical
 from serving.schema import Schema
 from serving.turns import in_turns
@@ -39,10 +39,6 @@ _any_json = msgspec.json.Decoder(float_hook=float)
 
 class NotJSON(ValueError):
     """A text is not JSON."""
-
-
-class TooMuch(ValueError):
-    """An array has more records, or a text more values, than are taken at once; the message says how many are."""
 
 
 class Records(Struct, gc=False):

@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 
 import predict
+import train
 from serving.model import file
 from serving.model.base import Model
 from serving.model.file import Source
@@ -267,3 +268,28 @@ def pair() -> tuple[Any, Any]:
     """The committed vectorizer and classifier, as scikit-learn alone reads them."""
     with MODEL_FILE.open("rb") as file:
         return pickle.load(file)
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Training stops with one line that says why, the old model stays, and no file comes or goes.
+
+    In this process, to save each case the import of scikit-learn.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*arguments: str, said: str) -> None:
+        old = tmp_path / "model_C=1.0.bin"
+        old.write_bytes(b"the old model")
+        files = {*tmp_path.iterdir()}
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            train.main()
+        # What Python prints, and the status it ends with, for this exception.
+        line = capsys.readouterr().err if stopped.value.code == 2 else stopped.value.code
+        assert line.splitlines()[-1].startswith("train.py: ")
+        assert said in line.splitlines()[-1]
+        assert old.read_bytes() == b"the old model"
+        assert {*tmp_path.iterdir()} == files
+
+    return refused

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from conftest import MODEL_FILE, ROOT
 
-import train as train_script
-
 
 def train(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     command = [sys.executable, ROOT / "train.py", *arguments]
@@ -103,30 +101,6 @@ def test_a_bad_table_leaves_the_old_model(published, refused, case):
     spoil, said = BAD_TABLES[case]
     spoil(published).to_csv("table.csv", index=False)
     refused("table.csv", said=said)
-
-
-@pytest.fixture
-def refused(tmp_path, monkeypatch, capsys):
-    """Training stops with one line that says why, and the old model stays.
-
-    In this process, to save each case the import of scikit-learn.
-    """
-    monkeypatch.chdir(tmp_path)
-
-    def refused(*arguments: str, said: str) -> None:
-        old = tmp_path / "model_C=1.0.bin"
-        old.write_bytes(b"the old model")
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            train_script.main()
-        # What Python prints, and the status it ends with, for this exception.
-        line = capsys.readouterr().err if stopped.value.code == 2 else stopped.value.code
-        assert line.splitlines()[-1].startswith("train.py: ")
-        assert said in line.splitlines()[-1]
-        assert old.read_bytes() == b"the old model"
-        assert [file.name for file in tmp_path.iterdir() if file.suffix != ".csv"] == [old.name]
-
-    return refused
 
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx"])

@@ -13,10 +13,10 @@ import pytest
 from conftest import GUNICORN, InProcess, Service, running, workers
 
 import predict
-from serving.errors import BadTable
+from serving.errors import BadTable, TooMuch
 from serving.tables import workbook
 from serving.tables.reader import Table
-from serving.tables.workbook import Limits, TooLarge
+from serving.tables.workbook import Limits
 
 EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 in_process = InProcess(predict.app.test_client())
@@ -177,7 +177,7 @@ def test_a_sheet_without_the_fields_is_a_422(header):
 def test_a_workbook_has_a_bound_and_says_so():
     size = len(made([["x"]]))
     Table(io.BytesIO(made([["x"]])), limits=Limits(size, 512_000_000, 20)).close()
-    with pytest.raises(TooLarge, match=f"can have {size - 1:,} bytes"):
+    with pytest.raises(TooMuch, match=f"can have {size - 1:,} bytes"):
         Table(io.BytesIO(made([["x"]])), limits=Limits(size - 1, 512_000_000, 20))
 
 

@@ -38,7 +38,7 @@ class Table:
     """A table that is read as it comes: its `header`, and its rows.
 
     Of the delimiters it is the one with which most of the header's names are known, and then the one with most cells.
-    Raises `BadTable`, here or while it is read, and `workbook.TooLarge`.
+    Raises `BadTable`, here or while it is read, and `TooMuch`.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Table:
         longest: int = LONGEST_LINE,
         limits: workbook.Limits = workbook.CAREFUL,
     ):
-        blocks = _blocks(upload)
-        first = next(blocks, b"")
+        first = upload.read(BLOCK)
+        blocks: Iterator[bytes] = chain([first], _blocks(upload))
         self._unpacked: IO[bytes] | None = None
         if workbook.is_one(first):
-            self._unpacked = workbook.as_csv(chain([first], blocks), limits)
-            first, blocks = b"", _blocks(self._unpacked)
+            self._unpacked = workbook.as_csv(blocks, limits)
+            blocks = _blocks(self._unpacked)
         try:
-            self._lines = Lines(chain([first], blocks), longest)
+            self._lines = Lines(blocks, longest)
             self._longest = longest
             self.delimiter, self.header, self._line_end, self._rest = self._read_header(is_known)
         except BaseException:

@@ -72,23 +72,23 @@ class RowReader:
         It is done column by column, which takes half the time of row by row.
         """
         by_position = [*zip(*rows, strict=True)]
-        cells_of: list[Cells] = [by_position[at] if rows and at is not None else () for at in self._positions]
         decided = self._numbers.learn(by_position) if rows else []
         for place, at in enumerate(self._positions):
             if at in decided:
                 self._readers[place] = _reader(self._schema.fields[place], self._plain(at))
         columns: list[list[Any]] = []
         wrong: dict[int, list[FieldError]] = {}
-        for place, (field, read, cells) in enumerate(zip(self._schema.fields, self._readers, cells_of, strict=True)):
-            if self._positions[place] is None:
+        for field, read, at in zip(self._schema.fields, self._readers, self._positions, strict=True):
+            if at is None:
                 columns.append([nothing(field, None)] * len(rows))
                 for row in range(len(rows)):
                     wrong.setdefault(row, []).append(FieldError(index=row, field=field.name, message="missing"))
                 continue
+            cells = by_position[at] if rows else ()
             try:
                 columns.append([*map(read, cells)])
             except UNREAD:
-                plain = self._plain(self._positions[place])
+                plain = self._numbers[at]
                 columns.append(
                     [_value(field, read, plain, cell, row, wrong) for row, cell in in_turns(enumerate(cells))]
                 )

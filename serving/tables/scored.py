@@ -49,7 +49,7 @@ def score(upload: IO[bytes], predictor: Predictor, explain: bool, counting: Coun
 
     A row that is no record keeps its place, without scores and with its errors in words. With
     `explain` there is a column `reasons` too. Raises `BadTable` where the upload is no table or becomes `most` bytes,
-    `InvalidRecords` where it lacks a field, `NotExplainable`, `TooLarge` and, where the disk is full, `OSError`.
+    `InvalidRecords` where it lacks a field, `NotExplainable`, `TooMuch` and, where the disk is full, `OSError`.
     """
     schema = predictor.model.schema
     # Of thousands of fields the names alone can be more.

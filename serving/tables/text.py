@@ -23,14 +23,14 @@ class Lines:
 
     UTF-16 has a byte order mark; else the first line that is not ASCII tells whether the table is in UTF-8 or in
     Windows-1252, and the others are held to it. `encoding` is what has been found so far (of UTF-16 the order that has
-    a name in browsers), and `number` is the last
-    line's. Raises `BadTable`, also for a line of more than `longest` characters.
+    a name in browsers), and `number` is the last line's. Raises `BadTable`, also for a line of more than `longest`
+    characters.
     """
 
     def __init__(self, blocks: Iterable[bytes], longest: int = LONGEST_LINE):
         self._longest = longest
         self.number = 0
-        blocks = filter(None, blocks)
+        blocks = iter(blocks)
         first = next(blocks, b"")
         utf_16 = UTF_16.get(first[:2])
         self.encoding = "utf-16le" if utf_16 else UTF_8

@@ -21,12 +21,12 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from serving import limits, spool
-from serving.errors import BadTable
+from serving.errors import BadTable, TooMuch
 
 # How a workbook of Excel 2007 and later begins (it is a ZIP archive), and how those before, and those with a password.
 PACKED, OLD = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
-# Bytes that are passed on at once.
+# Bytes of a sheet that are looked through at once.
 BLOCK = 65_536
 
 # The statuses of the process where it says why it refuses, and where it is too much; and characters of a reason,
@@ -53,10 +53,6 @@ CAREFUL = Limits(25_000_000, 512_000_000, 20)
 OWN = Limits(1_000_000_000, 16_000_000_000, 3600)
 
 
-class TooLarge(Exception):
-    """A workbook has more bytes than are taken; the message says how many are."""
-
-
 def is_one(first: bytes) -> bool:
     """Whether these are the first bytes of a workbook. Raises `BadTable` for one that cannot be read."""
     if first.startswith(OLD):
@@ -71,13 +67,13 @@ _one_at_a_time = threading.Lock()
 def as_csv(blocks: Iterable[bytes], limits_: Limits = CAREFUL) -> IO[bytes]:
     """The first sheet of a workbook that comes in blocks, as a file at its beginning.
 
-    Raises `BadTable`, `TooLarge`, and `OSError` where the disk is full.
+    Raises `BadTable`, `TooMuch`, and `OSError` where the disk is full.
     """
     with spool.file() as workbook:
         for block in blocks:
             workbook.write(block)
             if workbook.tell() > limits_.size:
-                raise TooLarge(f"An Excel workbook can have {limits_.size:,} bytes; send a longer table as CSV.")
+                raise TooMuch(f"An Excel workbook can have {limits_.size:,} bytes; send a longer table as CSV.")
         workbook.seek(0)
         found = spool.file()
         try:

@@ -52,21 +52,26 @@ def read(path: Path, asked: Asked) -> tuple[TrainingTable, list[str]]:
     is_usual = replace(asked, target=None, names=(), threshold=None) == Asked()
     if is_usual and canonical(asked.target or CHURN) == CHURN and telecom.is_like(text.header):
         found = telecom.of_text(text)
-        threshold = found.schema.threshold if asked.threshold is None else asked.threshold
-        return found._replace(schema=replace(found.schema, threshold=threshold)), []
+        said: list[str] = []
+    else:
+        found, said = _of_text(text, asked)
+    if asked.threshold is not None:
+        found = found._replace(schema=replace(found.schema, threshold=asked.threshold))
+    return found, said
+
+
+def _of_text(text: TextTable, asked: Asked) -> tuple[TrainingTable, list[str]]:
     given = _schema(asked.schema) if asked.schema else None
     _require_names(text, asked)
     answer = asked.target or (given.target if given else CHURN)
     if not (asked.target or given) and CHURN not in columns.names(text.header):
         raise BadTable(f"it has no column {CHURN}: say which holds the answer with --target COLUMN{_could_be(text)}")
-    cells = table.column(text, answer)
-    for name in (*([asked.id] if asked.id else []), *asked.drop, *asked.keep):
-        table.column(text, name)
-        if canonical(name) == canonical(answer):
-            raise BadTable(f"{name} is the target: it can be no id, and is neither kept nor left out")
+    place = table.place_of(text, answer)
+    for other in (*([asked.id] if asked.id else []), *asked.drop, *asked.keep):
+        if table.place_of(text, other) == place:
+            raise BadTable(f"{other} is the target: it can be no id, and is neither kept nor left out")
     conventions = text.conventions()
-    plain = conventions[[*map(canonical, text.header)].index(canonical(answer))]
-    answers = target.answers(answer, cells, asked.positive, plain)
+    answers = target.answers(text, conventions, answer, asked.positive)
     blank = answers.count(None)
     said = [f"{blank:,} rows are left out: their {answer} is blank"] if blank else []
     if given:
@@ -74,19 +79,16 @@ def read(path: Path, asked: Asked) -> tuple[TrainingTable, list[str]]:
             raise BadTable("--drop and --keep do not go with --schema: take the field out of it, or put it in")
         if canonical(answer) in given.names:
             raise BadTable(f"its target {answer} is one of the fields of {asked.schema}")
-        threshold = given.threshold if asked.threshold is None else asked.threshold
         id_ = canonical(asked.id) if asked.id else given.id
-        chosen = replace(given, id=id_, threshold=threshold, target=canonical(answer) if asked.target else given.target)
+        chosen = replace(given, id=id_, target=canonical(answer) if asked.target else given.target)
         return table.records(text, schemas.checked(chosen), answers), said
     answered = [row for row, each in enumerate(answers) if each is not None]
     text = text.only(answered)
     choices = Choices(
         canonical(asked.id) if asked.id else None, {*map(canonical, asked.drop)}, {*map(canonical, asked.keep)}
     )
-    columns.names(text.header)  # which must be usable
     described = columns.look(text.header, text.columns(), conventions, canonical(answer), choices)
-    threshold = 0.5 if asked.threshold is None else asked.threshold
-    schema = columns.schema(described, canonical(answer), threshold)
+    schema = columns.schema(described, canonical(answer))
     return table.records(text, schema, [answers[row] for row in answered]), [*said, *_in_lines(described)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from serving.errors import BadTable
 from serving.fields import CANONICAL_BLANKS, Constraints, Field, canonical, spelt_out
@@ -61,11 +62,14 @@ def names(header: Sequence[str]) -> list[str]:
 def look(
     header: Sequence[str], columns: Sequence[Cells], conventions: Conventions, target: str, choices: Choices
 ) -> list[Column]:
-    """What each column of a table is, but the target, where its numbers are written by these conventions."""
+    """What each column of a table is, but the target, where its numbers are written by these conventions.
+
+    Raises `BadTable` where the columns have no usable names.
+    """
     found = [
         _column(title, cells, conventions[place], choices)
-        for place, (title, cells) in enumerate(zip(header, columns, strict=True))
-        if canonical(title) != target
+        for place, (title, name, cells) in enumerate(zip(header, names(header), columns, strict=True))
+        if name != target
     ]
     ids = [place for place, each in enumerate(found) if each.kind == "id"]
     for place in ids[1:]:
@@ -74,7 +78,7 @@ def look(
     return found
 
 
-def schema(found: Sequence[Column], target: str, threshold: float = 0.5) -> Schema:
+def schema(found: Sequence[Column], target: str) -> Schema:
     """The schema of a table of which this was found out. Raises `BadTable` where there is nothing to learn from."""
     fields = tuple(each.field for each in found if each.field)
     if not fields:
@@ -85,7 +89,6 @@ def schema(found: Sequence[Column], target: str, threshold: float = 0.5) -> Sche
         fields,
         target=target,
         id=next((each.name for each in found if each.kind == "id"), None),
-        threshold=threshold,
         words=Words(labels=labels),
         example={each.name: each.usual for each in found if each.field},
     )
@@ -175,10 +178,8 @@ def _number_field(title: str, name: str, numbers: list[float], is_whole: bool, h
     blank = 0 if has_blanks else None
     if {*numbers} == {0, 1}:
         constraints = Constraints(required=not has_blanks, enum=(0, 1))
-        return Field(name, "integer", title=title, constraints=constraints, blank=blank)
-    constraints = Constraints(required=not has_blanks)
-    if min(numbers) >= 0:
-        constraints = Constraints(required=not has_blanks, minimum=0)
+    else:
+        constraints = Constraints(required=not has_blanks, minimum=0 if min(numbers) >= 0 else UNSET)
     return Field(name, "integer" if is_whole else "number", title=title, constraints=constraints, blank=blank)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import replace
 
-from serving.errors import BadTable, FieldError, InvalidRecords
+from serving.errors import BadTable, FieldError, InvalidRecords, TooMuch
 from serving.fields import Field, canonical
 from serving.records import Columns, fill
 from serving.schema import Schema
@@ -70,14 +70,14 @@ def read(path: Path, names: Sequence[str] = ()) -> TextTable:
     """
     with path.open("rb") as file:
         if file.read(len(PARQUET)) == PARQUET:
-            return of_frame(_parquet(path))
+            return of_frame(as_text(_parquet(path)))
         file.seek(0)
         try:
             with Table(file, limits=workbook.OWN) as table:
                 began, delimiter = table.line, table.delimiter
                 numbered = [(cells, table.line) for cells, _ in table.rows()]
                 found = TextTable(table.header, [cells for cells, _ in numbered], [at for _, at in numbered], delimiter)
-        except workbook.TooLarge as error:
+        except TooMuch as error:
             raise BadTable(str(error)) from error
     if names:
         rows, numbers = [found.header, *found.rows], [began, *found.numbers]
@@ -91,11 +91,16 @@ def read(path: Path, names: Sequence[str] = ()) -> TextTable:
     return found
 
 
+def as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """A data frame's values as text, as a CSV has them: what is not there is blank, and a float reads back the same."""
+    text: pd.DataFrame = frame.astype(object).map(lambda value: "" if pd.isna(value) else str(value))
+    return text
+
+
 def of_frame(frame: pd.DataFrame) -> TextTable:
-    """The table of a data frame, as text; a value that is not there is blank."""
-    text = frame.astype(object).map(lambda value: "" if pd.isna(value) else str(value))
-    rows = [list(cells) for cells in text.itertuples(index=False, name=None)]
-    return TextTable([*map(str, text.columns)], rows, range(2, len(rows) + 2))
+    """The table of a data frame that holds text."""
+    rows = [list(cells) for cells in frame.itertuples(index=False, name=None)]
+    return TextTable([*map(str, frame.columns)], rows, range(2, len(rows) + 2))
 
 
 def records(text: TextTable, schema: Schema, answers: Sequence[bool | None]) -> TrainingTable:
@@ -124,11 +129,11 @@ def records(text: TextTable, schema: Schema, answers: Sequence[bool | None]) -> 
     return TrainingTable(replace(schema, fields=fields), rows, [bool(answers[row]) for row in answered])
 
 
-def column(text: TextTable, name: str) -> Sequence[str]:
-    """The cells of a column by its name in any spelling. Raises `BadTable` where there is none, or more than one."""
+def place_of(text: TextTable, name: str) -> int:
+    """The place of a column by its name in any spelling. Raises `BadTable` where there is none, or more than one."""
     places = [place for place, title in enumerate(text.header) if canonical(title) == canonical(name)]
     if len(places) == 1:
-        return [cells[places[0]] for cells in text.rows]
+        return places[0]
     if places:
         raise BadTable(f"it has the column {name} {len(places)} times")
     raise BadTable(f"it lacks the column {name} (it has {', '.join(text.header[:MOST_COLUMNS])})")

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from serving.errors import BadTable
 from serving.fields import CANONICAL_BLANKS, Field, canonical
-from serving.tables.numbers import Cells, Plain
+from serving.tables.numbers import Cells, Conventions, Plain
+from serving.training import table
+from serving.training.table import TextTable
 
 YES, NO = ("yes", "true", "1", "y", "t"), ("no", "false", "0", "n", "f")
 
@@ -21,18 +23,22 @@ _comparison = re.compile(r"\s*(>=|<=|>|<)\s*(.+)").fullmatch
 _NUMBER = Field("target", "number", blank=0)
 
 
-def answers(target: str, cells: Cells, positive: Sequence[str], plain: Plain) -> list[bool | None]:
+def answers(text: TextTable, conventions: Conventions, target: str, positive: Sequence[str] = ()) -> list[bool | None]:
     """For each row whether it is a yes; None for a blank, where nobody has said what is a yes.
 
-    Each of `positive` is a value that is one, or a comparison such as `>0`; then everything else is a no. `plain` makes
-    its numbers plain. Raises `BadTable` where the target has no two answers.
+    `target` is the column's name in any spelling, `conventions` are those of the table. Each of `positive` is a value
+    that is a yes, or a comparison such as `>0`; then everything else is a no. Raises `BadTable` where there is no such
+    column, or it has no two answers.
     """
+    place = table.place_of(text, target)
+    cells, plain = [row[place] for row in text.rows], conventions[place]
     if positive:
-        is_yes = [_matcher(each, {*cells}, plain) for each in positive]
+        different = {*cells}
+        is_yes = [_matcher(each, different, plain) for each in positive]
         for each, value in zip(is_yes, positive, strict=True):
-            if not any(map(each, {*cells})):
+            if not any(map(each, different)):
                 raise BadTable(f"no row's {target} is a yes by --positive {value!r}")
-        found: dict[str, bool | None] = {cell: any(each(cell) for each in is_yes) for cell in {*cells}}
+        found: dict[str, bool | None] = {cell: any(each(cell) for each in is_yes) for cell in different}
     else:
         found = _by_words(target, cells, plain)
     answered = [found[cell] for cell in cells]

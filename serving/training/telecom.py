@@ -37,8 +37,7 @@ def is_like(header: list[str]) -> bool:
 
 def of_text(text: TextTable) -> TrainingTable:
     """The records of a table with the same columns. Raises `BadTable`."""
-    plain = text.conventions()[[*map(canonical, text.header)].index(SCHEMA.target)]
-    return table.records(text, SCHEMA, answers(SCHEMA.target, table.column(text, SCHEMA.target), (), plain))
+    return table.records(text, SCHEMA, answers(text, text.conventions(), SCHEMA.target))
 
 
 def packaged_frame() -> pd.DataFrame:
@@ -47,7 +46,4 @@ def packaged_frame() -> pd.DataFrame:
     frame["gender"] = frame["female"].map(FEMALE)
     for column in RAW_YES_NO_COLUMNS:
         frame[column] = frame[column].map(RAW_YES_NO)
-    frame = frame[[*SCHEMA.names, "churn"]]
-    # A float's text reads back as the same float; a total that is not there is blank, as in the CSV.
-    text: pd.DataFrame = frame.map(lambda value: "" if pd.isna(value) else str(value))
-    return text
+    return table.as_text(frame[[*SCHEMA.names, "churn"]])
