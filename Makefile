@@ -37,9 +37,10 @@ check: $(READY) ## lint, format, types, tests
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest
 
-bench: $(READY) ## measure the service against others: bench/RESULTS.md
+bench: $(READY) ## measure the service against others: bench/RESULTS.md, bench/TREES.md
 	@$(PIPENV) sync --categories bench
 	@PYTHONPATH=. $(BIN)/python bench/run.py
+	@PYTHONPATH=. $(BIN)/python bench/trees.py
 
 reliability: $(READY) ## a quarter of an hour of trouble for the service: tests/reliability/RESULTS.md
 	@PYTHONPATH=.:tests $(BIN)/python tests/reliability/run.py

@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> Flask:
             case flask_service.JSON:
                 return _predicted(bodies.whole(environ, settings.max_json_bytes), explain)
             case flask_service.CSV | flask_service.EXCEL | flask_service.FORM:
-                return flask_service.file_response(*_scored_table(explain))
+                return _table_answer(_scored_table(explain))
             case other:
                 wanted = f"{flask_service.JSON}, or {flask_service.CSV} for a table"
                 raise Problem(415, f"Send the header Content-Type: {wanted} (it is {other or 'not there'}).")
@@ -103,6 +103,12 @@ def create_app(settings: Settings) -> Flask:
             raise
         meter.add(tally)  # now that all of it is known to be a table
         return found
+
+    def _table_answer(found: Scored) -> Response:
+        answer = flask_service.file_response(found.file, found.encoding)
+        if found.reasons_unit:
+            answer.headers["X-Reasons-Unit"] = found.reasons_unit
+        return answer
 
     def _hides() -> bool:
         """Whether values that may be ids are not for whoever asks."""

@@ -6,6 +6,7 @@ import math
 import statistics
 import sys
 from pathlib import Path
+from typing import get_args
 
 try:
     import msgspec
@@ -66,17 +67,27 @@ def arguments() -> argparse.Namespace:
         metavar="NAMES",
         help="the names of the columns, with commas, of a table that has no header",
     )
-    add("--C", type=positive, default=1.0, help="inverse of the regularization strength, above 0 (default: 1.0)")
+    add(
+        "--model",
+        choices=get_args(fitting.Kind),
+        default="logistic",
+        help="logistic regression, a decision tree, a random forest or boosted trees (default: logistic)",
+    )
+    add("--C", type=positive, help="a logistic regression's inverse regularization strength, above 0 (default: 1.0)")
     add("--threshold", type=probability, help="the probability from which on the answer is yes (default: 0.5)")
     add("--schema", type=Path, metavar="FILE", help="a schema that --describe has printed, as it was edited")
     add("--describe", action="store_true", help="print the schema as JSON, and end")
     add("--output", type=Path, metavar="FILE", help="the model file (default: model_C=<C>.bin)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.C and args.model != "logistic":
+        parser.error(f"--C is for --model logistic, and this is --model {args.model}")
+    return args
 
 
 def main() -> None:
     args = arguments()
-    output = args.output or Path(f"model_C={args.C}.bin")
+    strength = args.C or 1.0
+    output = args.output or Path(f"model_C={strength}.bin")
     asked = Asked(
         target=args.target,
         positive=tuple(args.positive),
@@ -99,19 +110,22 @@ def main() -> None:
         if args.table:
             for name in fitting.tell_all(records):
                 print(f"{name} alone tells the answer nearly perfectly: is it known beforehand? (--drop {name})")
-        prepared = fitting.prepare(records)
+        prepared = fitting.prepare(records, args.model)
+        fit = fitting.learner(args.model, strength, prepared.scale)
+        is_logistic = args.model == "logistic"
+        name = f"C={strength}" if is_logistic else args.model
 
-        print(f"doing validation with C={args.C}")
+        print(f"doing validation with {name}")
         scores = []
-        for fold, auc in enumerate(fitting.cross_validate(prepared.train, args.C, prepared.scale)):
+        for fold, auc in enumerate(fitting.cross_validate(prepared.train, fit)):
             print(f"auc on fold {fold} is {auc}", flush=True)
             scores.append(auc)
         print("validation results:")
-        print(f"C={args.C} {statistics.mean(scores):.3f} +- {statistics.pstdev(scores):.3f}")
+        print(f"{name} {statistics.mean(scores):.3f} +- {statistics.pstdev(scores):.3f}")
 
         print("training the final model")
-        classifier = fitting.fit(prepared.train, args.C, prepared.scale)
-        found = fitting.evaluate(records, prepared, classifier, args.C, scores)
+        classifier = fit(prepared.train)
+        found = fitting.evaluate(records, prepared, classifier, strength if is_logistic else None, scores)
         print(f"auc={found.auc.test}")
 
         file.attach(records.schema, found, classifier)

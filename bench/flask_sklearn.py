@@ -1,11 +1,14 @@
 """The peer that most tutorials end with: Flask, scikit-learn, and gunicorn as it comes."""
 
+import os
 import pickle
 from pathlib import Path
 
 from flask import Flask, jsonify, request
 
-with (Path(__file__).parent.parent / "model_C=1.0.bin").open("rb") as file:
+MODEL = Path(os.environ.get("BENCH_MODEL", Path(__file__).parent.parent / "model_C=1.0.bin"))
+
+with MODEL.open("rb") as file:
     dv, model = pickle.load(file)
 
 app = Flask(__name__)

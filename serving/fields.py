@@ -28,6 +28,9 @@ Allowed = tuple[str | int, ...] | str
 # What tables write for a blank, whatever the capitals; the course makes `_` of a space.
 BLANKS = ("", "_", "NA", "N/A", "NaN", "null", "None", "?")
 
+# Of a number that is blank: that it stays missing.
+MISSING = "NaN"
+
 # How tables write yes and no.
 TRUTHS = (("yes", "no"), ("true", "false"), ("1", "0"))
 
@@ -69,8 +72,8 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
 
     Of type `string` it is a category, and of type `integer` with an `enum` too; other integers and `number` are
     numbers; `any` takes numbers and the texts of `categories`. `blank` is what a blank counts as, where there may be
-    one; with `booleans`, true and false are 1 and 0. `least`, `greatest` and `deciles` are of the table that the
-    model learnt from.
+    one, and of a number `MISSING` where the model knows missing values; with `booleans`, true and false are 1 and 0.
+    `least`, `greatest` and `deciles` are of the table that the model learnt from.
     """
 
     name: str
@@ -103,6 +106,11 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
     def is_number(self) -> bool:
         """Whether only numbers are allowed, and any of them."""
         return not self.values
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether a blank stays missing."""
+        return self.blank == MISSING and self.is_number
 
     @property
     def is_private(self) -> bool:

@@ -12,6 +12,17 @@ def environment(**more: str) -> dict[str, str]:
     return {**others, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]), **more}
 
 
+def give_back() -> None:
+    """Give freed memory back to the system: what a model file was read from is more than what it becomes.
+
+    glibc keeps it, and has a function for this; other C libraries have none.
+    """
+    import ctypes  # noqa: PLC0415 (it is needed where a model is read)
+
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def hold_to(seconds: int, memory: int) -> None:
     """Limit what this process may use: seconds of work, and bytes of address space.
 

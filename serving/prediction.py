@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from serving.model.base import Model, Reason
+from serving.model.base import Model, Reason, Unit
 from serving.records import Id, JSONReader, Records
 from serving.schema import Schema
 
@@ -17,7 +17,7 @@ class Predictor:
     def __init__(self, model: Model, lenient: bool = False):
         self.model = model
         self.lenient = lenient
-        self.read = JSONReader(model.schema, lenient)
+        self.read = JSONReader(model.schema, lenient, model.absent)
         self._prediction = _prediction(model.schema)
 
     def predict(self, records: Records, explain: bool = False) -> tuple[list[float], Any]:
@@ -30,8 +30,9 @@ class Predictor:
         ids = [records.ids] if schema.id else []
         unusual = map(records.unusual.get, range(len(probabilities))) if records.unusual else repeat(None)
         reasons: Sequence[Any] | repeat[None] = self.model.reasons(columns) if explain else repeat(None)
+        unit = repeat(self.model.reasons_unit if explain else None)
         decisions = map(schema.threshold.__le__, probabilities)
-        predictions = [*map(self._prediction, probabilities, decisions, *ids, unusual, reasons)]
+        predictions = [*map(self._prediction, probabilities, decisions, *ids, unusual, reasons, unit)]
         return probabilities, predictions if records.is_array else predictions[0]
 
     def of_example(self) -> float:
@@ -47,4 +48,5 @@ def _prediction(schema: Schema) -> type:
     if schema.id:
         fields.append(("id_", Id, None))
     fields += [("unusual", list[str] | None, None), ("reasons", list[Reason] | None, None)]
+    fields += [("reasons_unit", Unit | None, None)]
     return msgspec.defstruct("Prediction", fields, rename=names.get, omit_defaults=True, frozen=True, gc=False)

@@ -3,7 +3,7 @@
 import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -41,6 +41,16 @@ class NotJSON(ValueError):
     """A text is not JSON."""
 
 
+class Absent(NamedTuple):
+    """What a lenient reader takes for a number: where there is none, and where there is a blank."""
+
+    number: float
+    blank: float
+
+
+ZERO = Absent(0.0, 0.0)
+
+
 class Records(Struct, gc=False):
     """Records by column, in the order of the schema's fields; `ids` where the schema has an id."""
 
@@ -60,9 +70,10 @@ class JSONReader:
     nothing, as a DictVectorizer does, and notes it as unusual.
     """
 
-    def __init__(self, schema: Schema, lenient: bool = False):
+    def __init__(self, schema: Schema, lenient: bool = False, absent: Absent = ZERO):
         self._schema = schema
         self._lenient = lenient
+        self._absent = absent
         # A record that comes alone is usual, most of the time: then nothing has to be looked for, which saves 1 us.
         self._decode_usual, self._decode = _decoder(schema, usual=True), _decoder(schema)
         self._id = canonical(schema.id or "").encode()
@@ -162,7 +173,7 @@ class JSONReader:
                 wrong.append(errors.missing(field, "it is missing", misspelt, index))
             except ValueError:
                 wrong.append(errors.wrong(field, given[field.name], index))
-            row.append(nothing(field, given.get(field.name)))
+            row.append(nothing(field, given.get(field.name, UNSET), self._absent))
         if not schema.id:
             return row, wrong
         id_ = given.get(schema.id)
@@ -178,11 +189,16 @@ class JSONReader:
             raise TooMuch(f"An array can have {many} (SERVING_MAX_RECORDS); send more as a table (CSV).")
 
 
-def nothing(field: Field, given: object) -> Value:
-    """What a value that is not allowed counts as: nothing, or itself where it is a number that can be summed."""
+def nothing(field: Field, given: object, absent: Absent) -> Value:
+    """What a value that is not allowed counts as: nothing, or itself where it is a number that can be summed.
+
+    Nothing was given where it is UNSET, and a blank where it is None.
+    """
     if not field.is_category and isinstance(given, int | float) and abs(given) <= LARGEST_NUMBER:
         return float(given)
-    return 0.0 if field.is_number else UNSET
+    if not field.is_number:
+        return UNSET
+    return absent.blank if given is None else absent.number
 
 
 def fill(schema: Schema, columns: Columns) -> None:

@@ -69,7 +69,7 @@ class Schema(Struct, frozen=True, dict=True, rename={"missing_values": "missingV
     def blanks(self) -> list[tuple[int, str | int | float]]:
         """The places of fields that may be blank, and what a blank counts as."""
         return [
-            (place, float(field.blank) if field.type == "number" else field.blank)
+            (place, float(field.blank) if field.type == "number" or field.may_be_missing else field.blank)
             for place, field in enumerate(self.fields)
             if field.blank is not None
         ]
@@ -158,7 +158,8 @@ def from_json(decoded: Any) -> Schema:
 
 def checked(schema: Schema) -> Schema:
     """The same schema, with an example where it has none. Raises `BadSchema` where it contradicts itself."""
-    keys = [f"{schema.target}_probability", schema.target, "unusual", "reasons", *([schema.id] if schema.id else [])]
+    ours = ("unusual", "reasons", "reasons_unit")
+    keys = [f"{schema.target}_probability", schema.target, *ours, *([schema.id] if schema.id else [])]
     if (
         len({*keys}) < len(keys)
         or not all(key and key.isprintable() for key in keys)
@@ -198,7 +199,7 @@ def _check(field: Field) -> None:
     if not all(map(math.isfinite, [*numbers, field.minimum])) or numbers != sorted(numbers):
         raise ValueError("has bounds or deciles that are not in order")
     try:
-        field.read(field.blank if field.blank is not None else _ordinary(field))
+        field.read(_ordinary(field) if field.blank is None or field.may_be_missing else field.blank)
     except ValueError as error:
         raise ValueError("has a blank that is not one of its values") from error
 

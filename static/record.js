@@ -8,6 +8,7 @@ const form = document.getElementById("record-form");
 const answer = document.getElementById("answer");
 const reasons = document.getElementById("reasons");
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const points = new Intl.NumberFormat("en", { signDisplay: "exceptZero", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const signed = new Intl.NumberFormat("en", { signDisplay: "exceptZero", minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 const { target, act, refrain } = document.body.dataset;
@@ -101,7 +102,8 @@ function showAnswer(said) {
   before = probability;
   const largest = Math.max(...found.map(({ share }) => Math.abs(share)), Number.MIN_VALUE);
   showUnusual(said.unusual ?? []);
-  reasons.replaceChildren(...found.map((reason) => bar(reason, largest)));
+  const inWords = said.reasons_unit === "probability" ? (share) => points.format(100 * share) : signed.format;
+  reasons.replaceChildren(...found.map((reason) => bar(reason, largest, inWords)));
 }
 
 /** Say which values no record of the training table had; that is how cents for euros are found out. */
@@ -110,7 +112,7 @@ function showUnusual(names) {
   show(document.getElementById("unusual"), labels && `Beyond what training saw: ${labels}.`);
 }
 
-function bar({ field, value, share }, largest) {
+function bar({ field, value, share }, largest, inWords) {
   const row = document.createElement("li");
   row.dataset.field = field;
   const width = document.createElement("span");
@@ -118,7 +120,7 @@ function bar({ field, value, share }, largest) {
   width.style.inlineSize = `${(50 * Math.abs(share)) / largest}%`;
   const track = part("track", "");
   track.append(width);
-  row.append(part("name", words(field, value)), track, part("share", signed.format(share).replace("-", "−")));
+  row.append(part("name", words(field, value)), track, part("share", inWords(share).replace("-", "−")));
   return row;
 }
 

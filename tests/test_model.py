@@ -19,10 +19,12 @@ from conftest import GUNICORN, MODEL_FILE, ROOT, SEED, customers, packaged, prob
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
+    BaggingClassifier,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingClassifier,
 )
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import (
@@ -38,6 +40,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from serving.fields import LARGEST_NUMBER
 from serving.model import file as model_file
@@ -249,10 +252,12 @@ def test_a_category_that_training_never_saw_has_no_weight(rows, file):
     assert_scores_like_scikit_learn(read(save((vectorizer, classifier), file)), (vectorizer, classifier), rows)
 
 
+FOREST = RandomForestClassifier(5, max_depth=4, random_state=1)
+
 OTHERS = {
-    "forest": RandomForestClassifier(5, max_depth=4, random_state=1),
-    "gradient boosting": GradientBoostingClassifier(n_estimators=5, random_state=np.random.RandomState(1)),
-    "histogram boosting": HistGradientBoostingClassifier(max_iter=3),
+    "bagging": BaggingClassifier(DecisionTreeClassifier(max_depth=4), 5, random_state=np.random.RandomState(1)),
+    "boosting from another model": GradientBoostingClassifier(n_estimators=5, init=FOREST, random_state=1),
+    "voting": VotingClassifier([("one", FOREST), ("two", HistGradientBoostingClassifier(max_iter=3))], voting="soft"),
     "calibrated": CalibratedClassifierCV(LogisticRegression(), cv=2),
     "one-vs-rest": OneVsRestClassifier(LogisticRegression()),
     "network": MLPClassifier((4,), max_iter=5),
@@ -269,7 +274,7 @@ def test_any_other_classifier_is_scored_by_scikit_learn(rows, file, name):
 
 
 def test_another_classifier_of_another_scikit_learn_is_refused(rows, file):
-    file.write_bytes(as_version(pickle.dumps(fitted(OTHERS["forest"], rows, CHURN), 2), "0.7.1"))
+    file.write_bytes(as_version(pickle.dumps(fitted(OTHERS["bagging"], rows, CHURN), 2), "0.7.1"))
     with pytest.raises(BadModel, match=rf"written by scikit-learn 0\.7\.1, and {sklearn.__version__}"):
         read(file)
 
@@ -292,7 +297,7 @@ UNFIT = {
         "it has 3 classes",
     ),
     "three classes of a forest": (
-        lambda rows, churn: fitted(clone(OTHERS["forest"]), rows, [i % 3 for i in range(len(churn))]),
+        lambda rows, churn: fitted(clone(FOREST), rows, [i % 3 for i in range(len(churn))]),
         "it has 3 classes",
     ),
     "a regressor": (lambda rows, churn: fitted(LinearRegression(), rows, churn), "is no classifier"),
@@ -380,7 +385,7 @@ def test_a_file_that_calls_a_function_is_refused_before_it_runs(rows, file, tmp_
     module, _, attribute = name.rpartition(".")
     trace = tmp_path / "trace"
     call = Call(getattr(importlib.import_module(module), attribute), *HOSTILE[name](str(trace)))
-    classifier = OTHERS["forest"] if where == "in a forest" else LINEAR["logistic regression"]
+    classifier = FOREST if where == "in a forest" else LINEAR["logistic regression"]
     vectorizer, classifier = fitted(clone(classifier), rows, CHURN)
     if where == "alone":
         save(call, file)
@@ -415,7 +420,7 @@ def test_gunicorn_does_not_start_without_its_model(tmp_path):
 
 
 def test_a_forest_is_served_over_http(rows, file, customer):
-    pair = fitted(OTHERS["forest"], rows, CHURN)
+    pair = fitted(FOREST, rows, CHURN)
     with running(GUNICORN, SERVING_MODEL=str(save(pair, file))) as service:
         vectorizer, classifier = pair
         expected = classifier.predict_proba(vectorizer.transform([customer]))[0, 1]

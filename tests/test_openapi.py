@@ -17,6 +17,7 @@ import predict
 from serving.model import trial
 from serving.model.base import About
 from serving.prediction import Predictor
+from serving.records import ZERO
 from serving.tables import scored as table
 from serving.training.telecom import SCHEMA
 from serving.web import examples
@@ -117,6 +118,7 @@ def test_the_examples_of_the_committed_model_say_what_it_is_known_to_say():
     assert answers["one"] == stays
     assert answers["several"] == [stays, stays | {"customerid": "xyz-123"}]
     reasons = answers["explained"].pop("reasons")
+    assert answers["explained"].pop("reasons_unit") == "log-odds"
     assert answers["explained"] == stays
     assert [(each["field"], each["value"]) for each in reasons] == [(name, SEED[name]) for name in SHARES]
     assert [each["share"] for each in reasons] == pytest.approx([*SHARES.values()], abs=1e-9)
@@ -150,6 +152,7 @@ def test_the_example_of_a_model_that_does_not_score(monkeypatch):
     class Broken:
         about = About("model.bin", "0" * 64, "LogisticRegression", None)
         schema = SCHEMA
+        absent = ZERO
 
         def probabilities(self, columns):
             raise ArithmeticError

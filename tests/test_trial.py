@@ -27,7 +27,7 @@ from conftest import (
     wait_until,
     workers,
 )
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.tree import DecisionTreeClassifier
 from test_metrics import Counts
 
@@ -85,6 +85,11 @@ def hostile(pair, rows) -> dict[str, tuple[bytes, str]]:
     forest = RandomForestClassifier(3, max_depth=3, random_state=1).fit(*rows)
     forest.estimators_[2] = tampered(forest.estimators_[2], put("right_child", 1, 900))
 
+    def voting(classifier: Any) -> VotingClassifier:
+        found = VotingClassifier([("one", DecisionTreeClassifier(max_depth=1))], voting="soft").fit(*rows)
+        found.estimators_ = [classifier]
+        return found
+
     def weights(value: Any) -> Any:
         other = copy.copy(classifier)
         other.coef_ = value
@@ -94,7 +99,7 @@ def hostile(pair, rows) -> dict[str, tuple[bytes, str]]:
     nan = np.full_like(classifier.coef_, np.nan)
     nan_in_one = np.where(np.arange(nan.shape[1]) == 9, nan, classifier.coef_)
     pairs = {
-        "not fitted": ((vectorizer, RandomForestClassifier()), "RandomForestClassifier"),
+        "not fitted": ((vectorizer, RandomForestClassifier()), "not fitted"),
         "size 0": ((vectorizer, weights(ArrayOf((10**9,), "V0", b""))), "1,000,000,000 values"),
         "text of size 0": ((vectorizer, weights(ArrayOf((10**9,), "U0", b""))), "1,000,000,000 values"),
         "a billion": ((vectorizer, weights(ArrayOf((10**9,), "f8", b"12345678"))), "1,000,000,000 values"),
@@ -105,6 +110,11 @@ def hostile(pair, rows) -> dict[str, tuple[bytes, str]]:
         "a child outside": ((vectorizer, forest), "out of its"),
         "another feature": ((vectorizer, tampered(tree, put("feature", 3, 10_000))), "features"),
         "a cycle in boosting": ((vectorizer, boosted), "leads back to itself"),
+        # These are scored by scikit-learn itself.
+        "a cycle in voting": ((vectorizer, voting(tampered(tree, put("left_child", 5, 1)))), "leads back to itself"),
+        "a child outside in voting": ((vectorizer, voting(forest)), "out of its"),
+        "a feature outside in voting": ((vectorizer, voting(tampered(tree, put("feature", 3, 10_000)))), "features"),
+        "boosting in voting": ((vectorizer, voting(boosted)), "leads back to itself"),
         "figures: NaN": ((vectorizer, with_figures(classifier, log_loss=float("nan"))), "some are no numbers"),
         "figures: many": (
             (vectorizer, with_figures(classifier, thresholds=figures["thresholds"] * 60_000)),
@@ -126,6 +136,7 @@ def hostile(pair, rows) -> dict[str, tuple[bytes, str]]:
 NAMES = [
     *("not fitted", "size 0", "text of size 0", "a billion", "no numbers", "one is no number", "too large a number"),
     *("a cycle", "a child outside", "another feature", "a cycle in boosting"),
+    *("a cycle in voting", "a child outside in voting", "a feature outside in voting", "boosting in voting"),
     *("figures: NaN", "figures: many", "figures: short", "hash", "memo", "memory", "text", "cut off"),
 ]
 

@@ -1,11 +1,11 @@
 """What the service asks of a model, whatever kind it is."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from serving.model.figures import TrainingFigures
-from serving.records import Columns
+from serving.records import Absent, Columns
 from serving.schema import Schema
 
 
@@ -24,11 +24,15 @@ class About(Struct, frozen=True):
 
 
 class Reason(Struct, frozen=True, gc=False):
-    """A field's share in a record's log-odds of yes, relative to the average training record."""
+    """A field's share in what a model says of a record, relative to what it says when nothing is known."""
 
     field: str
     value: str | int | float | bool | None
     share: float
+
+
+# What reasons are shares of.
+Unit = Literal["log-odds", "probability"]
 
 
 class NotExplainable(ValueError):
@@ -36,10 +40,16 @@ class NotExplainable(ValueError):
 
 
 class Model(Protocol):
-    """A model of records of a schema."""
+    """A model of records of a schema.
+
+    `absent` is what a number counts as that is not there; `reasons_unit` is what reasons are shares of, where
+    it has them.
+    """
 
     about: About
     schema: Schema
+    absent: Absent
+    reasons_unit: Unit | None
 
     def probabilities(self, columns: Columns) -> list[float]:
         """How probable yes is for each record, in [0, 1], in order; the columns are the schema's fields."""
@@ -47,6 +57,7 @@ class Model(Protocol):
     def reasons(self, columns: Columns) -> list[list[Reason]]:
         """For each record the reasons for its probability, the largest first.
 
-        Their shares add up to the log-odds of the record minus those of the average training record. Raises
+        Their shares add up to the log-odds, or the probability, of the record minus the expected ones: those of the
+        average training record for a linear model, and their mean over the training records for trees. Raises
         `NotExplainable`.
         """

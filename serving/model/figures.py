@@ -48,10 +48,10 @@ class Choice(Struct, frozen=True):
 class TrainingFigures(Struct, frozen=True):
     """How a model was trained, and how good it is.
 
-    `positive_rate` is that of the whole table, `log_loss`, `calibration`, `roc` (pairs of false and
-    true positive rate) and `thresholds` are of the test part. `averages` are the features of the
-    average training record. `example_probability` is what the model said of the schema's example.
-    `table_sha256` is of the prepared table: a JSON array a record, its fields and its target.
+    `C` is that of a logistic regression. `positive_rate` is that of the whole table, `log_loss`, `calibration`, `roc`
+    (pairs of false and true positive rate) and `thresholds` are of the test part. `averages` are the features of the
+    average training record. `example_probability` is what the model said of the schema's example. `table_sha256` is of
+    the prepared table: a JSON array a record, its fields and its target.
     """
 
     rows: int
@@ -59,7 +59,7 @@ class TrainingFigures(Struct, frozen=True):
     test_rows: int
     test_positives: int
     positive_rate: float
-    C: float
+    C: float | None
     auc: AUC
     log_loss: float
     calibration: Annotated[list[Decile], Meta(max_length=MOST_FIGURES)]

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from serving import schema as schemas
-from serving.model import figures, packing, pickles
+from serving.model import figures, grown_by_sklearn, grown_by_xgboost, packing, pickles
 from serving.model.base import About, Model
 from serving.model.figures import TrainingFigures
-from serving.model.linear import LinearModel, features, is_linear
-from serving.model.packing import Parts
-from serving.model.stand_ins import BadModel, Global
+from serving.model.linear import LinearModel, is_linear
+from serving.model.packing import Parts, features
+from serving.model.stand_ins import FLOAT32, FLOAT64, BadModel, Global
 from serving.model.through_sklearn import SklearnModel
+from serving.model.tree_model import TreeModel
+from serving.model.trees import Ensemble
 from serving.records import JSONReader
 from serving.schema import BadSchema, Schema
 
@@ -62,33 +64,71 @@ def write(pair: tuple[Any, Any], path: Path) -> None:
 
 
 def of(source: Source) -> Model:
-    """The model of files' bytes, untested; a linear one without scikit-learn, whatever version wrote it.
+    """The model of files' bytes, untested; linear ones and trees without their libraries, whatever version wrote them.
 
     Nothing in the files is run. Raises `BadModel`.
     """
-    named: set[Global] = set()
-    parts = packing.parts([pickles.inspect(data, named) for data in source.data])
     try:
-        state = parts.classifier.state
-        about = About(
-            file=",".join(source.names),
-            sha256=hashlib.sha256(b"".join(source.data)).hexdigest(),
-            classifier=parts.classifier.stands_for[1],
-            figures=figures.of(state),
-        )
-        schema = _schema(parts, source.schema)
-        if is_linear(parts):
-            pickles.require_helpers(named - {packing.PIPELINE, *map(packing.name_of, parts.all)})
-            if (classes := len(state["classes_"].values)) != 2:
-                raise BadModel(f"it has {classes} classes, and a yes/no question two")
-            return LinearModel.from_fitted(parts, schema, about)
+        found = _read(source)
     except BadSchema as error:
         raise BadModel(f"its schema cannot be used: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, BadModel):
             raise
-        raise BadModel(f"its vectorizer or its classifier is not fitted: {error!r}") from error
+        raise BadModel(f"its vectorizer or its classifier is damaged or not fitted: {error!r}") from error
+    if found.absent.blank == 0 and any(field.may_be_missing for field in found.schema.fields):
+        raise BadModel(f"its schema leaves blanks missing, and its {found.about.classifier} knows no missing values")
+    return found
+
+
+def _read(source: Source) -> Model:
+    named: set[Global] = set()
+    parts = packing.parts([_inspected(data, named) for data in source.data])
+    about = About(
+        file=",".join(source.names),
+        sha256=hashlib.sha256(b"".join(source.data)).hexdigest(),
+        classifier=parts.classifier.stands_for[1],
+        figures=figures.of(parts.classifier.state),
+    )
+    schema = _schema(parts, source.schema)
+    others = named - {packing.PIPELINE, *map(packing.name_of, parts.all)}
+    if is_linear(parts):
+        pickles.require_helpers(others)
+        _require_two_classes(parts)
+        return LinearModel.from_fitted(parts, schema, about)
+    if (found := _trees(parts, others)) is not None:
+        return TreeModel(parts, schema, about, found)
     return SklearnModel.from_pickles(source.data, parts, named, schema, about)
+
+
+def _inspected(data: bytes, named: set[Global]) -> Any:
+    return grown_by_xgboost.saved(data) if grown_by_xgboost.is_saved(data) else pickles.inspect(data, named)
+
+
+def _trees(parts: Parts, named: set[Global]) -> Ensemble | None:
+    """The trees of stand-ins; None where they are no trees, or there is more to them than can be read."""
+    name, vectorizer = parts.classifier.stands_for, parts.vectorizer.state
+    width = len(vectorizer["feature_names_"])
+    is_readable = parts.scaling is not None and vectorizer["dtype"] in (FLOAT64, FLOAT32)
+    if name in grown_by_xgboost.CLASSES:
+        if not is_readable:
+            raise BadModel("its vectorizer makes whole numbers, or its scaler does more than arithmetic")
+        pickles.require_helpers(named, grown_by_xgboost.PARTS)
+        return grown_by_xgboost.ensemble(parts.classifier, width, vectorizer["sparse"])
+    if name not in grown_by_sklearn.CLASSES or not is_readable:
+        return None
+    _require_two_classes(parts)
+    found = grown_by_sklearn.ensemble(parts.classifier, width)
+    if found:
+        has_categories = parts.classifier.state.get("_preprocessor") is not None
+        more = grown_by_sklearn.PARTS_OF_CATEGORIES if has_categories else set()
+        pickles.require_helpers(named, grown_by_sklearn.PARTS | more)
+    return found
+
+
+def _require_two_classes(parts: Parts) -> None:
+    if (classes := len(parts.classifier.state["classes_"].values)) != 2:
+        raise BadModel(f"it has {classes} classes, and a yes/no question two")
 
 
 def test(model: Model, is_its_own: bool) -> None:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from serving.fields import Field
-from serving.model.base import About, NotExplainable, Reason
-from serving.model.packing import Parts, folded, folding
+from serving.model.base import About, NotExplainable, Reason, Unit
+from serving.model.packing import Parts, features, folded
 from serving.model.stand_ins import FLOAT64, BadModel, Global
-from serving.records import Columns
+from serving.records import ZERO, Columns
 from serving.schema import Schema
 from serving.turns import in_turns
 
@@ -31,7 +31,7 @@ def is_linear(parts: Parts) -> bool:
     return (
         parts.classifier.state.get("loss") in LINEAR.get(parts.classifier.stands_for, ())
         and parts.vectorizer.state["dtype"] is FLOAT64
-        and all(folding(scaler) for scaler in parts.scalers)
+        and parts.scaling is not None
     )
 
 
@@ -52,6 +52,8 @@ class LinearModel:
     def __init__(self, schema: Schema, about: About, intercept: float, weights: Weights, separator: str):
         self.schema = schema
         self.about = about
+        self.absent = ZERO
+        self.reasons_unit: Unit | None = "log-odds"
         self._intercept = intercept
         # By field, what gives a value's part of the sum.
         self._parts = [_part(field, weights, separator) for field in schema.fields]
@@ -73,8 +75,7 @@ class LinearModel:
             raise BadModel(f"it has {len(names)} features and {len(coefficients)} coefficients")
         # scikit-learn's softmax of the sum and its negative.
         times = 2 if state.get("multi_class") == "multinomial" else 1
-        foldings = [found for scaler in parts.scalers if (found := folding(scaler))]
-        centers, factors = folded(foldings, len(names))
+        centers, factors = folded(parts.scaling or [], len(names))
         factors = [times * each * factor for each, factor in zip(coefficients, factors, strict=True)]
         if not all(map(math.isfinite, [*factors, *centers, intercept])):
             raise BadModel("it has weights that are no numbers")
@@ -132,9 +133,3 @@ def _part(field: Field, weights: Weights, separator: str) -> Callable[[Any], flo
     if not field.is_number:
         found[UNSET] = without
     return found.__getitem__
-
-
-def features(field: Field, separator: str) -> list[str]:
-    """A field's features, as DictVectorizer names them: a text is one-hot, a number stays one."""
-    texts = [f"{field.name}{separator}{value}" for value in field.values if isinstance(value, str)]
-    return texts if field.type == "string" else [*texts, field.name]

@@ -1,8 +1,10 @@
 """How models are packed: which of a file's objects is the vectorizer, which scales its columns, which classifies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import add, mul, sub, truediv
 from typing import Any, NamedTuple
 
+from serving.fields import Field
 from serving.model.stand_ins import BadModel, Global, Inert
 
 VECTORIZER = ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer")
@@ -12,8 +14,8 @@ SCALERS = {
     ("sklearn.preprocessing._data", name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 }
 
-# Centres and factors, by column: what is scaled is the column less the one, times the other.
-Folding = tuple[list[float], list[float]]
+# Something done to each column, with an operand of its own.
+Operation = tuple[Callable[[float, float], float], list[float]]
 
 
 class Parts(NamedTuple):
@@ -27,6 +29,12 @@ class Parts(NamedTuple):
     def all(self) -> list[Any]:
         """All of them, in order."""
         return [self.vectorizer, *self.scalers, self.classifier]
+
+    @property
+    def scaling(self) -> list[Operation] | None:
+        """What the scalers of stand-ins do, one after the other; None where that is more than arithmetic."""
+        steps = [operations(scaler, self.vectorizer.state["sparse"]) for scaler in self.scalers]
+        return None if None in steps else [each for step in steps if step for each in step]
 
 
 def parts(packed: Any) -> Parts:
@@ -72,35 +80,45 @@ def _steps(packed: Any, is_told: bool = False) -> Iterator[Any]:
             yield packed
 
 
-def folding(scaler: Inert) -> Folding | None:
-    """What a scaler does to each column; None where that is more than a centre and a factor."""
-    state = scaler.state
+def operations(scaler: Inert, is_sparse: bool) -> list[Operation] | None:
+    """What a scaler does to each column of a matrix, to the last bit; None where that is more than arithmetic."""
+    state, center, scale = scaler.state, None, None
     match scaler.stands_for[1]:
         case "StandardScaler":
-            return _shifted(state["with_mean"] and state["mean_"], state["with_std"] and state["scale_"])
+            center, scale = state["with_mean"] and state["mean_"], state["with_std"] and state["scale_"]
         case "RobustScaler":
-            return _shifted(state["with_centering"] and state["center_"], state["with_scaling"] and state["scale_"])
+            center, scale = state["with_centering"] and state["center_"], state["with_scaling"] and state["scale_"]
         case "MaxAbsScaler" if not state.get("clip"):
-            return _shifted(None, state["scale_"])
+            scale = state["scale_"]
         case "MinMaxScaler" if not state.get("clip"):
-            factors = state["scale_"].values
-            return [-each / factor for each, factor in zip(state["min_"].values, factors, strict=True)], factors
-    return None
+            return [(mul, state["scale_"].values), (add, state["min_"].values)]
+        case _:
+            return None
+    found: list[Operation] = [(sub, center.values)] if center else []
+    if scale:  # of a sparse matrix scikit-learn multiplies by the reciprocals
+        found.append((mul, [1 / each for each in scale.values]) if is_sparse else (truediv, scale.values))
+    return found
 
 
-def _shifted(center: Any, scale: Any) -> Folding:
-    """The folding of a scaler that subtracts the one and then divides by the other, where there are such."""
-    length = len((center or scale).values) if center or scale else 0
-    factors = [1 / each for each in scale.values] if scale else [1.0] * length
-    return center.values if center else [0.0] * length, factors
+def folded(steps: list[Operation], length: int) -> tuple[list[float], list[float]]:
+    """What operations come to: the column less a centre, times a factor; the centres and the factors of all columns.
 
-
-def folded(foldings: list[Folding], length: int) -> Folding:
-    """What scalers do one after the other: the column less the centre, times the factor."""
+    Raises `ValueError` where one is of other than so many columns.
+    """
     centers, factors = [0.0] * length, [1.0] * length
-    for more_centers, more_factors in foldings:
-        if more_factors:
-            steps = zip(centers, more_centers, factors, strict=True)
-            centers = [center + more / factor for center, more, factor in steps]
-            factors = [factor * more for factor, more in zip(factors, more_factors, strict=True)]
+    for operate, operands in steps:
+        if operate in (add, sub):
+            sign = 1 if operate is sub else -1
+            moved = zip(centers, operands, factors, strict=True)
+            centers = [center + sign * operand / factor for center, operand, factor in moved]
+        else:
+            factors = [operate(factor, operand) for factor, operand in zip(factors, operands, strict=True)]
     return centers, factors
+
+
+def features(field: Field, separator: str) -> dict[str, str | None]:
+    """A field's features by the names that DictVectorizer gives them: a text is one-hot, and a number, here None, is
+    itself."""
+    texts = (value for value in field.values if isinstance(value, str))
+    one_hot: dict[str, str | None] = {f"{field.name}{separator}{text}": text for text in texts}
+    return one_hot if field.type == "string" else one_hot | {field.name: None}

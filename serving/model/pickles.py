@@ -11,7 +11,7 @@ import io
 import lzma
 import pickle
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import IO, Any
 
 from serving.model.stand_ins import CONTAINERS, STAND_INS, BadModel, Global, Inert, JoblibArray, bytes_after, latin_1
@@ -55,6 +55,10 @@ HELPERS: frozenset[Global] = frozenset(
 # Pickle protocols 0 to 2 write the names that Python 2 had.
 PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 PYTHON_2_INT = ("__builtin__", "long")
+
+# What scikit-learn's pickles of boosted trees name outside it: a checker of category splits, and losses (1.4 to 1.6).
+LOSSES = tuple(f"{how}Cy{loss}Loss" for loss in ("HalfBinomial", "Exponential") for how in ("", "__pyx_unpickle_"))
+ODD = {("functools", "partial"), *(("_loss", name) for name in LOSSES)}
 
 JOBLIB_ARRAY = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
@@ -118,13 +122,13 @@ def _unpacked(data: bytes) -> bytes:
 def inspect(data: bytes, named: set[Global]) -> Any:
     """What a pickle holds, with stand-ins; all that it names of libraries is added to `named`.
 
-    Raises `BadModel` for a name outside scikit-learn, NumPy and SciPy.
+    Raises `BadModel` for a name outside scikit-learn, NumPy, SciPy and XGBoost.
     """
 
     def find(module: str, name: str) -> Any:
         if (module, name) in STAND_INS:
             return STAND_INS[module, name]
-        if module.split(".", 1)[0] not in ("numpy", "scipy", "sklearn"):
+        if module.split(".", 1)[0] not in ("numpy", "scipy", "sklearn", "xgboost") and (module, name) not in ODD:
             raise _refusal(module, name)
         named.add((module, name))
         return type(name, (Inert,), {"stands_for": (module, name)})
@@ -135,9 +139,9 @@ def inspect(data: bytes, named: set[Global]) -> Any:
     return _read(data, find, array)
 
 
-def require_helpers(named: set[Global]) -> None:
-    """Raise `BadModel` where one of the names is none of the `HELPERS`."""
-    for module, name in sorted(named - HELPERS):
+def require_helpers(named: set[Global], parts: Set[Global] = frozenset()) -> None:
+    """Raise `BadModel` where one of the names is none of the `HELPERS`, nor of these parts of a model."""
+    for module, name in sorted(named - HELPERS - parts):
         raise _refusal(module, name)
 
 

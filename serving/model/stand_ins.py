@@ -1,11 +1,12 @@
-"""Stand-ins for the objects in a model file: they keep what scikit-learn's and NumPy's were pickled with.
+"""Stand-ins for the objects in a model file: they keep what scikit-learn's, NumPy's and XGBoost's were pickled with.
 
-So neither library is imported, and the version that wrote the file does not matter.
+So none of the libraries is imported, and the version that wrote the file does not matter.
 """
 
 import collections
 import math
 import struct
+import sys
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ CONTAINERS: dict[Global, Any] = {
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
     ("builtins", "slice"): slice,
+    ("builtins", "bytearray"): bytearray,
     ("collections", "OrderedDict"): collections.OrderedDict,
 }
 
@@ -33,7 +35,7 @@ class Inert:
     state: Any = {}  # noqa: RUF012 (replaced, never changed)
 
     def __init__(self, *args: object):
-        pass
+        self.arguments = args
 
     def __setstate__(self, state: object) -> None:
         self.state = state
@@ -55,20 +57,39 @@ FORMATS = {
 }
 
 
+# The order of bytes of this machine.
+NATIVE = "<" if sys.byteorder == "little" else ">"
+
+
 class Dtype:
-    """Stands for numpy.dtype: reads an array's bytes."""
+    """Stands for numpy.dtype: reads an array's bytes. One of records has `fields`: a dtype and an offset by name."""
 
     def __init__(self, code: str, *_: object):
         self.code = code
         self.order = "<"
+        self.fields: dict[str, tuple[Dtype, int]] = {}
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = ">" if state[1] == ">" else "<"
+        self.fields = state[4] or {}
 
     @property
     def size(self) -> int:
         """The bytes of a value."""
         return int(self.code[1:] or 0) * (4 if self.code.startswith("U") else 1)
+
+    def column(self, data: bytes, count: int, name: str) -> list[Any]:
+        """The values of so many records under this name. Raises `KeyError` and `ValueError`."""
+        dtype, offset = self.fields[name]
+        kind, size = FORMATS[dtype.code], dtype.size
+        if len(data) != count * self.size or not count:
+            raise ValueError(f"{count:,} records in {len(data):,} bytes")
+        if dtype.order == NATIVE and not offset % size and not self.size % size:  # ten times as fast
+            view: Any = memoryview(data)
+            found: list[Any] = view.cast(kind)[offset // size :: self.size // size].tolist()
+            return found
+        layout = f"{dtype.order}{offset}x{kind}{self.size - offset - size}x"
+        return [value for (value,) in struct.iter_unpack(layout, data)]
 
     def values(self, data: Any, count: int) -> list[Any]:
         """So many values. Raises `ValueError` where the data have more or fewer, and `KeyError` for other types."""
@@ -93,6 +114,12 @@ class Array:
         self.state = state
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """How many values in each direction."""
+        shape: tuple[int, ...] = self.state[-4]
+        return shape
+
+    @property
     def values(self) -> list[Any]:
         """The values in the order of the memory, of numbers, text and objects. Raises `ValueError` for others."""
         *_, shape, dtype, _fortran, data = self.state
@@ -101,6 +128,18 @@ class Array:
             return values
         except (KeyError, struct.error) as error:
             raise ValueError(f"an array of {dtype.code} that cannot be read: {error}") from error
+
+    def columns(self, *names: str) -> list[list[Any]]:
+        """The columns of an array of records that have these names. Raises `ValueError` where it has none such."""
+        *_, shape, dtype, _fortran, data = self.state
+        try:
+            return [dtype.column(data, math.prod(shape), name) for name in names]
+        except (KeyError, struct.error) as error:
+            raise ValueError(f"records that cannot be read: {error}") from error
+
+    def has(self, name: str) -> bool:
+        """Whether it is an array of records that have such a column."""
+        return name in self.state[-3].fields
 
 
 class JoblibArray(Array):
@@ -146,8 +185,8 @@ def _new(cls: type[Inert], *_: object) -> Inert:
     return cls()
 
 
-# Stands for numpy.float64, which is the type of a vectorizer's numbers.
-FLOAT64 = type("float64", (), {})
+# Stand for numpy.float64, which is the type of most vectorizers' numbers, and numpy.float32.
+FLOAT64, FLOAT32 = type("float64", (), {}), type("float32", (), {})
 
 STAND_INS: dict[Global, Any] = {
     **CONTAINERS,
@@ -163,6 +202,7 @@ STAND_INS: dict[Global, Any] = {
     ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): Dtype,
     ("numpy", "float64"): FLOAT64,
+    ("numpy", "float32"): FLOAT32,
     ("builtins", "float"): FLOAT64,
     **{("builtins", kind): type(kind, (), {}) for kind in ("int", "bool")},
     ("_codecs", "encode"): latin_1,

@@ -5,11 +5,11 @@ from typing import Any
 from msgspec import UNSET
 
 from serving.model import packing, pickles
-from serving.model.base import About, NotExplainable, Reason
+from serving.model.base import About, NotExplainable, Reason, Unit
 from serving.model.packing import Parts
 from serving.model.sound import require_sound_trees
 from serving.model.stand_ins import BadModel, Global
-from serving.records import Columns
+from serving.records import ZERO, Columns
 from serving.schema import Schema
 from serving.turns import in_turns
 
@@ -23,6 +23,8 @@ class SklearnModel:
     def __init__(self, parts: Parts, schema: Schema, about: About):
         self.schema = schema
         self.about = about
+        self.absent = ZERO
+        self.reasons_unit: Unit | None = None
         self._parts = parts
 
     @classmethod
@@ -40,7 +42,7 @@ class SklearnModel:
         if written_by != sklearn.__version__:
             raise BadModel(
                 f"its {about.classifier} was written by scikit-learn {written_by}, and {sklearn.__version__} is "
-                "installed: only linear models can be read across versions; train it again, or install that version"
+                "installed: only linear models and trees are read across versions; train it again, or install that one"
             )
         parts = packing.parts([pickles.load(each, named) for each in data])
         require_sound_trees(parts.classifier, len(parts.vectorizer.feature_names_))
@@ -67,4 +69,4 @@ class SklearnModel:
 
     def reasons(self, columns: Columns) -> list[list[Reason]]:  # noqa: ARG002 (as the others take it)
         """It has none."""
-        raise NotExplainable(f"Reasons are given by linear models only, and this is a {self.about.classifier}.")
+        raise NotExplainable(f"Reasons are given by linear models and trees, and this is a {self.about.classifier}.")

@@ -50,7 +50,10 @@ def read(paths: Sequence[Path], schema: Path | None = None) -> Model:
         source = _source(paths, schema)
         if hasattr(os, "posix_spawn") and (reason := _tried(source)):
             raise BadModel(reason)
-        return file.of(source)
+        found = file.of(source)
+        source.data.clear()
+        limits.give_back()
+        return found
     except BadModel as error:
         raise BadModel(f"{shown}: {error}") from error
 

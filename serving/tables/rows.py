@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from serving import errors
 from serving.errors import MOST_SUGGESTIONS, FieldError, InvalidRecords
-from serving.fields import Field, canonical
-from serving.records import Columns, Unusual, fill, nothing, unusual
+from serving.fields import CANONICAL_BLANKS, Field, canonical
+from serving.records import ZERO, Absent, Columns, Unusual, fill, nothing, unusual
 from serving.schema import Schema
 from serving.tables.numbers import Cells, Conventions, Plain, with_point
 from serving.turns import in_turns
@@ -25,9 +26,12 @@ class RowReader:
     allowed as counting nothing, and notes it as unusual.
     """
 
-    def __init__(self, schema: Schema, header: Sequence[str], lenient: bool = False, delimiter: str = ","):
+    def __init__(
+        self, schema: Schema, header: Sequence[str], lenient: bool = False, delimiter: str = ",", absent: Absent = ZERO
+    ):
         self._schema = schema
         self._lenient = lenient
+        self._absent = absent
         exact = {*header} & schema.names.keys()
         # A column in the schema's own spelling wins over other spellings of it.
         names = [name if name in exact or schema.meant(name) in exact else schema.meant(name) for name in header]
@@ -80,7 +84,7 @@ class RowReader:
         wrong: dict[int, list[FieldError]] = {}
         for field, read, at in zip(self._schema.fields, self._readers, self._positions, strict=True):
             if at is None:
-                columns.append([nothing(field, None)] * len(rows))
+                columns.append([nothing(field, UNSET, self._absent)] * len(rows))
                 for row in range(len(rows)):
                     wrong.setdefault(row, []).append(FieldError(index=row, field=field.name, message="missing"))
                 continue
@@ -90,9 +94,33 @@ class RowReader:
             except UNREAD:
                 plain = self._numbers[at]
                 columns.append(
-                    [_value(field, read, plain, cell, row, wrong) for row, cell in in_turns(enumerate(cells))]
+                    [self._value(field, read, plain, cell, row, wrong) for row, cell in in_turns(enumerate(cells))]
                 )
         return columns, wrong
+
+    def _value(
+        self,
+        field: Field,
+        read: Callable[[str], Any],
+        plain: Plain,
+        cell: str,
+        row: int,
+        wrong: dict[int, list[FieldError]],
+    ) -> Any:
+        try:
+            return read(cell)
+        except UNREAD:
+            pass
+        try:
+            return _read(field, plain, cell)
+        except ValueError:
+            wrong.setdefault(row, []).append(errors.wrong(field, cell, row))
+        try:
+            text = canonical(plain(cell))
+        except ValueError:
+            return nothing(field, UNSET, self._absent)
+        number = field.number_of(text)
+        return nothing(field, None if text in CANONICAL_BLANKS else UNSET if number is None else number, self._absent)
 
     def _plain(self, position: int | None) -> Plain:
         return str if position is None else self._numbers[position]
@@ -136,20 +164,3 @@ def _reader(field: Field, plain: Plain) -> Callable[[str], Any]:
 def _read(field: Field, plain: Plain, cell: str) -> Any:
     """The value of any cell. Raises `ValueError` where it has none."""
     return field.read(cell if cell in field.texts else plain(cell), from_text=True)
-
-
-def _value(
-    field: Field, read: Callable[[str], Any], plain: Plain, cell: str, row: int, wrong: dict[int, list[FieldError]]
-) -> Any:
-    try:
-        return read(cell)
-    except UNREAD:
-        pass
-    try:
-        return _read(field, plain, cell)
-    except ValueError:
-        wrong.setdefault(row, []).append(errors.wrong(field, cell, row))
-    try:
-        return nothing(field, field.number_of(canonical(plain(cell))))
-    except ValueError:
-        return nothing(field, None)

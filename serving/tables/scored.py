@@ -9,7 +9,7 @@ import msgspec
 
 from serving import spool
 from serving.errors import BadTable, FieldError
-from serving.model.base import Reason
+from serving.model.base import Reason, Unit
 from serving.prediction import Predictor
 from serving.records import Columns, Unusual
 from serving.tables.formulas import inert, may_have_formula
@@ -42,6 +42,7 @@ class Scored(NamedTuple):
 
     file: IO[bytes]
     encoding: str
+    reasons_unit: Unit | None
 
 
 def score(upload: IO[bytes], predictor: Predictor, explain: bool, counting: Counting, most: int = MOST_BYTES) -> Scored:
@@ -63,7 +64,8 @@ def score(upload: IO[bytes], predictor: Predictor, explain: bool, counting: Coun
                 if file.tell() > most:
                     raise BadTable(f"with its scores and errors it has more than {most:,} bytes; send it in parts")
         file.seek(0)
-        return Scored(file, table.dialect.encoding.removesuffix("le"))  # with its mark, it is UTF-16
+        unit = predictor.model.reasons_unit if explain else None
+        return Scored(file, table.dialect.encoding.removesuffix("le"), unit)  # with its mark, it is UTF-16
     except BaseException:
         file.close()
         raise
@@ -72,7 +74,7 @@ def score(upload: IO[bytes], predictor: Predictor, explain: bool, counting: Coun
 def _pieces(table: Table, predictor: Predictor, explain: bool, counting: Counting) -> Iterator[str]:
     """The scored table, some hundred rows at a time."""
     model, header, dialect = predictor.model, table.header, table.dialect
-    read_rows = RowReader(model.schema, header, predictor.lenient, table.delimiter)
+    read_rows = RowReader(model.schema, header, predictor.lenient, table.delimiter, model.absent)
     # What was taken for a value of a field is none that harms.
     others = [at for at in range(len(header)) if predictor.lenient or not read_rows.is_field(at)]
     target, threshold = model.schema.target, model.schema.threshold

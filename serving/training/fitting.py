@@ -3,16 +3,21 @@
 import hashlib
 import platform
 import statistics
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import sklearn
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 from sklearn.model_selection import KFold, train_test_split
+from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 
 from serving.errors import BadTable
 from serving.model.figures import AUC, Choice, Decile, TrainingFigures
@@ -29,6 +34,20 @@ LEAST_DEVIATION, MOST_DEVIATION = 1, 100_000
 
 # From more features on the matrix is sparse, and the fit another one: Newton's method solves for all features at once.
 MANY_FEATURES = 300
+
+# What there is to choose from. The trees are such that they are neither large nor learn a table by heart; a forest of
+# these has at most 33 MB.
+Kind = Literal["logistic", "tree", "forest", "boosting"]
+TREES: dict[Kind, Any] = {
+    "tree": DecisionTreeClassifier(max_depth=6, min_samples_leaf=20, random_state=RANDOM_STATE),
+    "forest": RandomForestClassifier(200, max_depth=10, min_samples_leaf=5, random_state=RANDOM_STATE),
+    "boosting": HistGradientBoostingClassifier(
+        learning_rate=0.1, max_iter=100, max_leaf_nodes=8, early_stopping=False, random_state=RANDOM_STATE
+    ),
+}
+
+# Numbers of the whole matrix that boosting takes, which has no use for a sparse one.
+MOST_NUMBERS = 100_000_000
 
 # A field that alone tells the answer better than this is hardly known beforehand.
 TELLS_ALL = 0.99
@@ -60,14 +79,21 @@ class Training(NamedTuple):
     scale: np.ndarray
 
 
-def prepare(table: TrainingTable) -> Training:
-    """Split a table and turn it into numbers. Raises `BadTable` where it has too few rows."""
+def prepare(table: TrainingTable, kind: Kind = "logistic") -> Training:
+    """Split a table and turn it into numbers for a kind of model.
+
+    Raises `BadTable` where it has too few rows, or too many for that kind.
+    """
     if len(table.rows) < 2 * FOLDS:
         raise BadTable(f"it has {len(table.rows)} rows: too few to train on")
     train, test = train_test_split(range(len(table.rows)), test_size=TEST_SHARE, random_state=RANDOM_STATE)
     vectorizer = DictVectorizer(sparse=False)
     vectorizer.fit(table.records(train))
-    vectorizer.set_params(sparse=len(vectorizer.feature_names_) > MANY_FEATURES)
+    features = len(vectorizer.feature_names_)
+    if kind == "boosting" and features * len(table.rows) > MOST_NUMBERS:
+        many = f"{len(table.rows):,} rows of {features:,} features"
+        raise BadTable(f"it has {many}: too many for boosting; take --model forest, or leave out columns with --drop")
+    vectorizer.set_params(sparse=features > MANY_FEATURES and kind != "boosting")
     parts = []
     for name, rows in ("training", train), ("test", test):
         matrix = vectorizer.transform(table.records(rows))
@@ -105,7 +131,17 @@ def tell_all(table: TrainingTable) -> list[str]:
     return found
 
 
-def cross_validate(train: Part, C: float, scale: np.ndarray) -> Iterator[float]:
+# What is fitted: a classifier of scikit-learn.
+Classifier = Any
+Fit = Callable[[Part], Classifier]
+
+
+def learner(kind: Kind, C: float, scale: np.ndarray) -> Fit:
+    """What fits a model of this kind to a part of the records; `C` and `scale` are a logistic regression's."""
+    return partial(fit_logistic, C=C, scale=scale) if kind == "logistic" else partial(fit_trees, kind=kind)
+
+
+def cross_validate(train: Part, fit: Fit) -> Iterator[float]:
     """The AUC of each fold, as it is done. Raises `BadTable` where a fold is too small.
 
     The folds share the vectorizer of the whole training part: a category that only the
@@ -114,10 +150,22 @@ def cross_validate(train: Part, C: float, scale: np.ndarray) -> Iterator[float]:
     folds = KFold(n_splits=FOLDS, shuffle=True, random_state=RANDOM_STATE)
     for number, rows in enumerate(folds.split(train.target)):
         fitted, validation = (_with_both_classes(f"fold {number}", train.rows(part)) for part in rows)
-        yield auc(fit(fitted, C, scale), validation)
+        yield auc(fit(fitted), validation)
 
 
-def fit(part: Part, C: float, scale: np.ndarray) -> LogisticRegression:
+def fit_trees(part: Part, kind: Kind) -> Classifier:
+    """A tree, a forest or boosted trees; the same for the same records, however many cores there are.
+
+    (scikit-learn's boosting adds up in the order in which its threads are done.)
+    """
+    model = clone(TREES[kind])
+    if kind == "forest":
+        return model.set_params(n_jobs=-1).fit(part.matrix, part.target).set_params(n_jobs=None)
+    with threadpool_limits(limits=1):
+        return model.fit(part.matrix, part.target)
+
+
+def fit_logistic(part: Part, C: float, scale: np.ndarray) -> LogisticRegression:
     """A logistic regression with inverse regularization strength `C`, at its optimum.
 
     It is penalised for the weights of features that are divided by their `scale`, and has those of the features
@@ -135,13 +183,13 @@ def fit(part: Part, C: float, scale: np.ndarray) -> LogisticRegression:
     return model
 
 
-def auc(model: LogisticRegression, part: Part) -> float:
+def auc(model: Classifier, part: Part) -> float:
     """The area under the ROC curve of the model's probabilities for these records."""
     return float(roc_auc_score(part.target, model.predict_proba(part.matrix)[:, 1]))
 
 
 def evaluate(
-    table: TrainingTable, training: Training, model: LogisticRegression, C: float, folds: list[float]
+    table: TrainingTable, training: Training, model: Classifier, C: float | None, folds: list[float]
 ) -> TrainingFigures:
     """All that the model file tells of its training; `folds` are the AUCs of the cross-validation."""
     test, probabilities = training.test, model.predict_proba(training.test.matrix)[:, 1]

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from serving.model.base import Unit
 from serving.model.figures import TrainingFigures
 from serving.prediction import Predictor
 from serving.schema import Schema
@@ -21,7 +22,8 @@ class Served(Struct, frozen=True):
     """The model that answers.
 
     `schema` is a Frictionless Table Schema with more to it; `training` is there where the model file has its training
-    figures. Without a key, where keys are configured, there are no values that may be ids, and no example of them.
+    figures, and `reasons_unit`, what reasons are shares of, where the model gives any. Without a key, where keys are
+    configured, there are no values that may be ids, and no example of them.
     """
 
     file: str
@@ -31,6 +33,7 @@ class Served(Struct, frozen=True):
     schema: Schema
     example: Example | None
     training: TrainingFigures | None
+    reasons_unit: Unit | None
 
 
 def served(predictor: Predictor, hide: bool = False) -> Served:
@@ -45,4 +48,6 @@ def served(predictor: Predictor, hide: bool = False) -> Served:
         schema = schema.shown()
     else:
         example = Example(schema.example, predictor.of_example())
-    return Served(file.file, file.sha256, file.classifier, schema.threshold, schema, example, figures)
+    return Served(
+        file.file, file.sha256, file.classifier, schema.threshold, schema, example, figures, model.reasons_unit
+    )

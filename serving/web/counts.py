@@ -1,5 +1,6 @@
 """What is counted, by metric and labels: requests, records, and what the records are like."""
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -73,8 +74,10 @@ class Tally:
 
 
 def observe(counts: Counts, key: Key, bounds: Sequence[float], amounts: Iterable[float]) -> None:
-    """Count numbers in a histogram: for each bound, those up to it."""
+    """Count numbers in a histogram: for each bound, those up to it. What is missing (NaN) is not counted."""
     ordered = sorted(amounts)  # a number at a time takes three times as long
+    if math.isnan(sum(ordered)):
+        ordered = sorted(amount for amount in ordered if not math.isnan(amount))
     for bound in bounds:
         counts[*key, str(float(bound))] += bisect_right(ordered, bound)
     counts[*key, SUM] += sum(ordered)  # type: ignore[assignment]  # of a histogram the one count that is not whole

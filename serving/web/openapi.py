@@ -2,13 +2,13 @@
 
 import inspect
 import json
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from serving.errors import MOST_ERRORS
 from serving.fields import LARGEST_NUMBER, Field
-from serving.model.base import Reason
+from serving.model.base import Reason, Unit
 from serving.prediction import Predictor
 from serving.schema import Schema
 from serving.web import examples
@@ -102,4 +102,5 @@ def _prediction(schema: Schema) -> dict[str, Any]:
     unusual = "The fields with values that no record of the training table had."
     properties["unusual"] = {"type": "array", "items": {"enum": [*schema.names]}, "description": unusual}
     properties["reasons"] = {"type": "array", "items": {"$ref": REFERENCE.format(name="Reason")}}
+    properties["reasons_unit"] = {"enum": [*get_args(Unit)], "description": "What the reasons are shares of."}
     return {"type": "object", "properties": properties, "required": required}

@@ -1,0 +1,193 @@
+"""Measure the service with trees beside plain Flask with the libraries that grew them, and write TREES.md.
+
+A forest of 200 trees, 10 tests deep, and 150 boosted trees, 6 deep, of the telecom table. As in run.py every server has
+one worker on the first core, and the contenders take short turns.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import customers
+import tables
+import xgboost as xgb
+from servers import (
+    GUNICORN,
+    HERE,
+    LOAD_CORE,
+    ROOT,
+    SERVER_CORE,
+    Contender,
+    arrays_a_second,
+    family,
+    free_port,
+    memory,
+    require,
+    serving,
+    wrk,
+)
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction import DictVectorizer
+
+from serving.training import telecom
+
+ARRAY, TABLE_ROWS, CUSTOMERS = 10_000, 200_000, 2000
+
+
+class Figures(NamedTuple):
+    """What a contender did in one round: requests a second, alone seconds to start, MB, and records a second."""
+
+    requests: float
+    start: float
+    single: float  # MB after single requests
+    memory: float  # MB after an array too
+    array: float
+    table: float
+
+
+def write_models(folder: Path) -> dict[str, Path]:
+    """The pairs of vectorizer and model, trained on all of the telecom table."""
+    table = telecom.packaged()
+    vectorizer = DictVectorizer(sparse=False)
+    matrix = vectorizer.fit_transform(table.records(range(len(table.rows))))
+    forest = RandomForestClassifier(200, max_depth=10, random_state=1).fit(matrix, table.target)
+    options = {"objective": "binary:logistic", "max_depth": 6, "eta": 0.1, "nthread": 1}
+    boosted = xgb.train(options, xgb.DMatrix(matrix, table.target), 150)
+    paths = {}
+    for name, model in (("forest", forest), ("boosted", boosted)):
+        paths[name] = folder / f"{name}.bin"
+        paths[name].write_bytes(pickle.dumps((vectorizer, model)))
+    return paths
+
+
+def script_of(path: Path) -> Path:
+    """What wrk sends: the customers of the table, one after the other."""
+    bodies = [json.dumps(customer) for customer in customers.many(CUSTOMERS)]
+    path.write_text(
+        'wrk.method = "POST"\n'
+        'wrk.headers["Content-Type"] = "application/json"\n'
+        "local bodies = {\n" + "".join(f"[[{body}]],\n" for body in bodies) + "}\n"
+        "local place = 0\n"
+        "request = function()\n"
+        "  place = place % #bodies + 1\n"
+        "  return wrk.format(nil, nil, nil, bodies[place])\n"
+        "end\n"
+    )
+    return path
+
+
+def alone(contender: Contender, script: Path, table: bytes) -> Figures:
+    """What a contender does when no other runs; a table only where it takes one."""
+    port = free_port()
+    with serving(contender, port) as (pid, start):
+        requests = wrk(port, script, 2).requests
+        single = memory(pid)
+        array = arrays_a_second(port, ARRAY)
+        both = memory(pid)
+        rows = 0.0
+        if contender.folder == ROOT:
+            seconds, _ = tables.through_the_service(port, family(pid)[1], table)
+            rows = (table.count(b"\n") - 1) / seconds
+        return Figures(requests, start, single, both, array, rows)
+
+
+def in_a_script(model: Path, path: Path) -> tuple[float, float]:
+    """Customers a second that the model's own library scores of an array, and of a table with pandas."""
+    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, str(HERE / "sklearn_array.py"), str(ARRAY)]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}", "BENCH_MODEL": str(model), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    seconds = tables.in_a_script(path, SERVER_CORE, BENCH_MODEL=str(model), OMP_NUM_THREADS="1")
+    return float(done.stdout), TABLE_ROWS / seconds
+
+
+def page(rounds: list[dict[str, Figures]], scripts: list[dict[str, tuple[float, float]]]) -> str:
+    """The figures as a page."""
+
+    def middle(name: str, figure: str) -> float:
+        return median(getattr(each[name], figure) for each in rounds)
+
+    def ratio(name: str, other: str, figure: str) -> str:
+        return f"{median(getattr(each[name], figure) / getattr(each[other], figure) for each in rounds):.2f} ×"
+
+    lines = [
+        "# What trees cost",
+        "",
+        "Made by `make bench`. A forest of 200 trees, 10 tests deep, and 150 boosted trees of XGBoost, 6 tests deep,",
+        "of the telecom table. Each server had one worker on one core, and was asked from another about",
+        f"{CUSTOMERS:,} customers in turn, one a request. Figures are medians of {len(rounds)} rounds, and ratios",
+        "medians of the ratios within a round.",
+        "",
+        "| | requests/s | start | memory | after an array too |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    for name in rounds[0]:
+        lines.append(
+            f"| {name} | {middle(name, 'requests'):,.0f} | {middle(name, 'start'):.2f} s "
+            f"| {middle(name, 'single'):.0f} MB | {middle(name, 'memory'):.0f} MB |"
+        )
+    lines += ["", "| | forest | boosted trees |", "| --- | --: | --: |"]
+    pairs = [(f"this service, {kind}", f"Flask, {kind}") for kind in KINDS]
+    lines.append(f"| requests/s, of plain Flask's | {' | '.join(ratio(*pair, 'requests') for pair in pairs)} |")
+    linear = " | ".join(ratio(ours, LINEAR, "requests") for ours, _ in pairs)
+    lines.append(f"| requests/s, of this service's with the linear model | {linear} |")
+    for what, figure, place in (("an array of 10,000", "array", 0), ("a table", "table", 1)):
+        cells = []
+        for (ours, _), kind in zip(pairs, KINDS, strict=True):
+            each = [
+                getattr(figures[ours], figure) / script[kind][place]
+                for figures, script in zip(rounds, scripts, strict=True)
+            ]
+            cells.append(f"{median(each):.2f} × ({middle(ours, figure):,.0f} a second)")
+        lines.append(f"| {what}, of a script's with the library itself | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "The array is sent to the service as JSON, and scored in process by the script: `json.loads`, `dv.transform`,",
+        "and `predict_proba` or `predict(DMatrix)`. The script reads and writes the table by pandas; it has",
+        f"{TABLE_ROWS:,} rows.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+KINDS = ("forest", "boosted")
+LINEAR = "this service, linear model"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=HERE / "TREES.md")
+    options = parser.parse_args()
+    require("wrk", "taskset")
+    os.sched_setaffinity(0, {LOAD_CORE})
+    rounds, scripts = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        models, script = write_models(folder), script_of(folder / "post.lua")
+        path = folder / "table.csv"
+        tables.write(TABLE_ROWS, path)
+        contenders = [Contender(LINEAR, (*GUNICORN, "predict:app"), ROOT)]
+        for kind, peer in zip(KINDS, ("flask_sklearn:app", "flask_xgboost:app"), strict=True):
+            model = str(models[kind])
+            served, of_peer = (("SERVING_MODEL", model),), (("BENCH_MODEL", model), ("OMP_NUM_THREADS", "1"))
+            contenders += [
+                Contender(f"this service, {kind}", (*GUNICORN, "predict:app"), ROOT, served),
+                Contender(f"Flask, {kind}", (*GUNICORN, peer), HERE, of_peer),
+            ]
+        for number in range(options.rounds):
+            rounds.append({each.name: alone(each, script, path.read_bytes()) for each in contenders})
+            scripts.append({kind: in_a_script(models[kind], path) for kind in KINDS})
+            print(f"round {number + 1}: {rounds[-1]} {scripts[-1]}", flush=True)
+    options.output.write_text(page(rounds, scripts))
+    print(options.output.read_text())
+
+
+if __name__ == "__main__":
+    main()

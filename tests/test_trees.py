@@ -1,0 +1,623 @@
+"""Trees, forests and boosted trees say what their own libraries said of the same records, and why.
+
+The files in tests/trees/files were written by the libraries themselves, in versions from 2021 on (see the scripts
+beside them), with their probabilities and with the SHAP values of shap and of XGBoost.
+"""
+
+import copy
+import functools
+import itertools
+import json
+import math
+import pickle
+import random
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from conftest import GUNICORN, ROOT, probabilities, read, running
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+
+from serving.model import ubjson
+from serving.model.base import About, Model
+from serving.model.packing import Parts
+from serving.model.stand_ins import BadModel, Inert
+from serving.model.tree_model import FEW, TreeModel
+from serving.model.trees import Codes, Ensemble, Tree
+from serving.records import JSONReader
+from serving.schema import from_features
+
+FILES = Path(__file__).parent / "trees" / "files"
+VERSIONS = {folder.name: json.loads((folder / "answers.json").read_text()) for folder in sorted(FILES.glob("*-*"))}
+CASES = [(version, case) for version, said in VERSIONS.items() for case in said["cases"]]
+REFUSED = [(version, case, why) for version, said in VERSIONS.items() for case, why in said.get("refused", {}).items()]
+RECORDS = json.loads((FILES / "records.json").read_text())
+
+
+def files(version: str, case: str) -> list[Path]:
+    vectorizer = VERSIONS[version]["cases"].get(case, {}).get("vectorizer")
+    return [FILES / version / name for name in (vectorizer, case) if name]
+
+
+def with_blanks(model: Model, names: list[str]) -> bytes:
+    """The model's schema, with numbers of these names that may be blank, and then are missing."""
+    schema = msgspec.to_builtins(model.schema)
+    for field in schema["fields"]:
+        if field["name"] in names:
+            field["blank"] = "NaN"
+    return msgspec.json.encode(schema)
+
+
+@functools.cache
+def model_of(version: str, case: str) -> Model:
+    model = read(*files(version, case))
+    blanks = VERSIONS[version]["cases"][case]["blanks"]
+    return read(*files(version, case), schema=with_blanks(model, blanks)) if blanks else model
+
+
+def log_odds(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def test_all_classes_and_versions_are_there():
+    assert [*VERSIONS] == [
+        *(f"sklearn-{version}" for version in ("0.24.2", "1.0.2", "1.2.2", "1.3.2", "1.5.2", "1.9.1")),
+        *(f"xgboost-{version}" for version in ("1.4.2", "1.7.6", "2.1.4", "3.0.5", "3.4.1")),
+    ]
+    for version, said in VERSIONS.items():
+        classes = {case["classifier"] for case in said["cases"].values()}
+        if version.startswith("xgboost"):
+            assert classes == {"Booster", "XGBClassifier"}
+        else:
+            single, several = ("DecisionTree", "ExtraTree"), ("RandomForest", "ExtraTrees")
+            names = (*single, *several, "GradientBoosting", "HistGradientBoosting")
+            assert {f"{name}Classifier" for name in names} <= classes
+
+
+@pytest.mark.parametrize(("version", "case"), CASES)
+def test_each_scores_as_its_own_library_does_alone_and_together(version, case):
+    said, model = VERSIONS[version]["cases"][case], model_of(version, case)
+    records = RECORDS[said["records"]]
+    assert isinstance(model, TreeModel)
+    together = probabilities(model, records)
+    assert together == pytest.approx(said["probabilities"], abs=2e-6 if version.startswith("xgboost") else 1e-12, rel=0)
+    assert [probabilities(model, [record])[0] for record in records] == together
+    assert len(records) > FEW  # else the arrays are not scored in another way
+
+
+@pytest.mark.parametrize(("version", "case"), CASES)
+def test_the_reasons_are_the_shap_values_and_add_up(version, case):
+    said, model = VERSIONS[version]["cases"][case], model_of(version, case)
+    records = RECORDS[said["records"]]
+    columns = JSONReader(model.schema)(json.dumps(records).encode(), len(records)).columns
+    reasons, scores = model.reasons(columns), model.probabilities(columns)
+    is_mean = (
+        said["classifier"] in ("DecisionTreeClassifier", "ExtraTreeClassifier") or "forest" in case or "ees" in case
+    )
+    assert model.reasons_unit == ("probability" if is_mean or case == "pipeline.bin" else "log-odds")
+    values = scores if model.reasons_unit == "probability" else [*map(log_odds, scores)]
+    # What they are counted from is the same for all records.
+    expected = [value - sum(reason.share for reason in found) for value, found in zip(values, reasons, strict=True)]
+    assert max(expected) - min(expected) < 1e-9
+    assert all([*map(abs, shares)] == sorted(map(abs, shares), reverse=True) for shares in map(shares_of, reasons))
+    if "contributions" in said:
+        assert expected[0] == pytest.approx(said["expected"], abs=1e-6)
+        for found, contributions in zip(reasons, said["contributions"], strict=False):
+            by_field = dict.fromkeys(model.schema.names, 0.0)
+            for feature, share in contributions.items():
+                by_field[feature if feature in by_field else feature.partition("=")[0]] += share
+            assert {reason.field: reason.share for reason in found} == pytest.approx(by_field, abs=1e-6)
+
+
+def shares_of(reasons: Any) -> list[float]:
+    return [reason.share for reason in reasons]
+
+
+def test_most_cases_are_compared_with_shap():
+    has = [case for version, case in CASES if "contributions" in VERSIONS[version]["cases"][case]]
+    assert len(has) > 60
+
+
+@pytest.mark.parametrize(("version", "case", "why"), REFUSED)
+def test_what_is_no_probability_or_of_other_trees_is_refused_with_its_reason(version, case, why):
+    said = {
+        "squared.bin": "its objective is reg:squarederror, whose answer is no probability",
+        "linear.bin": "its booster is gblinear",
+        "three-classes.bin": "it answers more than one yes/no question",
+    }
+    with pytest.raises(BadModel, match=said[case]):
+        read(*files(version, case))
+
+
+def test_serving_trees_imports_none_of_their_libraries():
+    code = """
+import json, sys, predict
+client = predict.app.test_client()
+record, many = json.loads(sys.argv[1]), [json.loads(sys.argv[1])] * 20
+others = ("sklearn", "scipy", "xgboost", "pandas")
+assert client.post("/predict", json=record).status_code == 200
+print("numpy" in sys.modules, sorted({*others} & sys.modules.keys()))
+assert client.post("/predict?explain=true", json=many).status_code == 200
+print("numpy" in sys.modules, sorted({*others} & sys.modules.keys()))
+"""
+    for version, case in [("sklearn-1.3.2", "random-forest.bin"), ("xgboost-2.1.4", "model.ubj")]:
+        setting = ",".join(map(str, files(version, case)))
+        done = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(RECORDS["plain"][0])],
+            cwd=ROOT,
+            env={"PATH": "", "SERVING_MODEL": setting},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines()[-2:] == ["False []", "True []"]
+
+
+# Reasons, worked out from what they are.
+
+
+def by_definition(trees: list[Tree], record: dict[int, float], features: int) -> list[float]:
+    """The Shapley values of features, as the mean over all orders in which they can become known."""
+
+    def value(tree: Tree, node: int, known: set[int]) -> float:
+        if tree.left[node] < 0:
+            return tree.value[node]
+        sides = tree.left[node], tree.right[node]
+        feature, split = tree.feature[node], tree.split[node]
+        if feature in known:
+            given = record[feature]
+            if isinstance(split, Codes):
+                is_missing, goes_left = given not in split.known, given in split.left
+            else:
+                is_missing, goes_left = math.isnan(given), given <= split
+            return value(tree, sides[0 if (tree.missing_left[node] if is_missing else goes_left) else 1], known)
+        weight = tree.cover[node]
+        # Where nobody came by, either side is as likely.
+        shares = [tree.cover[side] / weight if weight else 0.5 for side in sides]
+        return sum(share * value(tree, side, known) for share, side in zip(shares, sides, strict=True))
+
+    found = [0.0] * features
+    for order in itertools.permutations(range(features)):
+        known: set[int] = set()
+        before = sum(value(tree, 0, known) for tree in trees)
+        for feature in order:
+            known.add(feature)
+            after = sum(value(tree, 0, known) for tree in trees)
+            found[feature] += after - before
+            before = after
+    return [each / math.factorial(features) for each in found]
+
+
+def grown(dice: random.Random, features: int, depth: int) -> Tree:
+    """A tree of made-up tests, of which a way has several of the same feature, with thresholds, codes and no weight."""
+    columns: list[list[Any]] = [[] for _ in range(7)]
+
+    def grow(left_over: int, weight: float) -> int:
+        node = len(columns[0])
+        for column, start in zip(columns, (-1, -1, 0, 0.0, False, dice.uniform(-1, 1), weight), strict=True):
+            column.append(start)
+        if left_over and dice.random() < 0.85:
+            feature = dice.randrange(features)
+            codes = Codes(frozenset({1.0, 3.0}), frozenset({0.0, 1.0, 2.0, 3.0}))
+            split = codes if feature == features - 1 else dice.choice([0.5, 1.5, 2.5, 3.5])
+            share = dice.choice([0.0, 0.2, 0.5, 0.9])
+            made = (grow(left_over - 1, weight * share), grow(left_over - 1, weight * (1 - share)))
+            for column, each in zip(columns, (*made, feature, split, dice.random() < 0.5), strict=False):
+                column[node] = each
+        return node
+
+    grow(depth, 100.0)
+    return Tree(*columns)
+
+
+def made(trees: list[Tree], features: int, **options: Any) -> TreeModel:
+    """A model of trees over numbers f0, f1, ..."""
+    names = [f"f{number}" for number in range(features)]
+    vectorizer = Inert()
+    vectorizer.state = {"feature_names_": names, "separator": "=", "sparse": False}
+    about = About("made up", "", "", None)
+    ensemble = Ensemble(trees, **{"is_logistic": True, "is_single": False, **options})
+    return TreeModel(Parts(vectorizer, [], None), from_features(names, "="), about, ensemble)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_shares_are_the_mean_over_the_orders_in_which_features_become_known(seed):
+    dice, features = random.Random(seed), 4
+    trees = [grown(dice, features, depth) for depth in (0, 1, 3, 6)]
+    model = made(trees, features)
+    rows = [[dice.choice([0.0, 1.0, 2.0, 3.0, 4.0, math.nan]) for _ in range(features)] for _ in range(5)]
+    for row, found in zip(rows, model.reasons([*zip(*rows, strict=True)]), strict=True):
+        shares = {reason.field: reason.share for reason in found}
+        wanted = by_definition(trees, dict(enumerate(row)), features)
+        assert [shares[f"f{number}"] for number in range(features)] == pytest.approx(wanted, abs=1e-9)
+
+
+def test_a_deep_way_of_many_features_has_exact_shares():
+    # One leaf of 1 behind 16 tests, each of its own feature: all features are alike.
+    depth = 16
+    left = [each for number in range(depth) for each in (2 * number + 2, -1)] + [-1]
+    right = [each for number in range(depth) for each in (2 * number + 1, -1)] + [-1]
+    feature = [each for number in range(depth) for each in (number, 0)] + [0]
+    cover = [each for number in range(depth) for each in (0.5**number, 0.5 ** (number + 1))] + [0.5**depth]
+    nodes = len(left)
+    tree = Tree(left, right, feature, [0.5] * nodes, [False] * nodes, [0.0] * (nodes - 1) + [1.0], cover)
+    [reasons] = made([tree], depth).reasons([[0.0]] * depth)
+    assert shares_of(reasons) == pytest.approx([(1 - 0.5**depth) / depth] * depth, abs=1e-12)
+
+
+def test_trees_of_a_single_leaf_score_and_have_no_reasons():
+    leaf = Tree([-1], [-1], [0], [0.0], [False], [0.25], [10.0])
+    model = made([leaf, leaf], 2, is_logistic=False, divisor=2)
+    assert model.probabilities([[1.0], [2.0]]) == [0.25]
+    assert model.probabilities([[1.0] * 20, [2.0] * 20]) == [0.25] * 20
+    assert [reason.share for [*found] in model.reasons([[1.0], [2.0]]) for reason in found] == [0, 0]
+
+
+@pytest.mark.parametrize(("is_strict", "sides"), [(False, [0.0, 0.0, 1.0]), (True, [0.0, 1.0, 1.0])])
+def test_a_value_that_is_the_threshold_goes_left_in_scikit_learn_and_right_in_xgboost(is_strict, sides):
+    tree = Tree([1, -1, -1], [2, -1, -1], [0, 0, 0], [1.5, 0, 0], [False] * 3, [0.5, 0.0, 1.0], [2.0, 1.0, 1.0])
+    model = made([tree], 1, is_logistic=False, is_strict=is_strict)
+    values = [1.0, 1.5, 2.0]
+    assert [model.probabilities([[value]])[0] for value in values] == sides
+    assert model.probabilities([values * 4]) == sides * 4
+
+
+def test_numbers_are_compared_as_single_precision_rounds_them():
+    # 16777217 is between two numbers of single precision, of which it becomes the lower one.
+    tree = Tree([1, -1, -1], [2, -1, -1], [0, 0, 0], [16777216.0, 0, 0], [False] * 3, [0.5, 0.0, 1.0], [2.0, 1.0, 1.0])
+    for is_single, side in ((True, 0.0), (False, 1.0)):
+        model = made([tree], 1, is_logistic=False, is_single=is_single)
+        assert model.probabilities([[16777217.0]]) == [side]
+        assert model.probabilities([[16777217.0] * 20]) == [side] * 20
+
+
+def test_a_number_beyond_single_precision_is_infinite():
+    tree = Tree([1, -1, -1], [2, -1, -1], [0, 0, 0], [3e38, 0, 0], [False] * 3, [0.5, 0.0, 1.0], [2.0, 1.0, 1.0])
+    model = made([tree], 1, is_logistic=False)
+    values = [1e39, -1e39]
+    assert [model.probabilities([[value]])[0] for value in values] == [1.0, 0.0]
+    assert model.probabilities([values * 5]) == [1.0, 0.0] * 5
+
+
+def test_an_array_of_many_blocks_is_scored_as_its_records_alone():
+    dice = random.Random(1)
+    trees = [grown(dice, 4, 12) for _ in range(30)]
+    model = made(trees, 4)
+    columns = [[dice.choice([0.0, 1.0, 2.0, 3.0, 4.0, math.nan]) for _ in range(5000)] for _ in range(4)]
+    found = model.probabilities(columns)
+    for place in (0, 1, 2047, 2048, 4095, 4096, 4999):
+        assert model.probabilities([[column[place]] for column in columns]) == [found[place]]
+
+
+# Missing values.
+
+
+@pytest.mark.parametrize("case", ["hist-blanks.bin", "decision-tree-blanks.bin"])
+def test_a_blank_can_stay_missing_in_json_tables_and_metrics(case, tmp_path):
+    version = "sklearn-1.9.1"
+    said, model = VERSIONS[version]["cases"][case], model_of(version, case)
+    (tmp_path / "schema.json").write_bytes(with_blanks(read(*files(version, case)), said["blanks"]))
+    records = RECORDS["blanks"]
+    place = next(place for place, record in enumerate(records) if record["age"] is None)
+    settings = {"SERVING_MODEL": str(files(version, case)[0]), "SERVING_SCHEMA": str(tmp_path / "schema.json")}
+    with running([*GUNICORN, "--workers", "1"], **settings) as service:
+        answer = service.predict(records[place]).json
+        assert answer["churn_probability"] == pytest.approx(said["probabilities"][place], abs=1e-12)
+        header = ",".join(records[place])
+        cells = ",".join("" if value is None else str(value) for value in records[place].values())
+        table = service.predict(f"{header}\n{cells}\n".encode(), "text/csv").body.decode().splitlines()
+        assert f",{answer['churn_probability']!r}," in table[1]
+        explained = service.request(
+            "POST", "/predict?explain=true", json.dumps(records[place]).encode(), {"Content-Type": "application/json"}
+        ).json
+        assert {reason["field"]: reason["value"] for reason in explained["reasons"]}["age"] is None
+        assert 'serving_number_sum{field="age"} 0.0' in service.get("/metrics").body.decode()
+        assert service.predict({**records[place], "bonus": None}).status == 422
+    assert model.schema.blanks
+
+
+@pytest.mark.parametrize("kind", ["linear", "older tree"])
+def test_a_blank_cannot_stay_missing_where_the_model_knows_no_missing_values(kind, tmp_path):
+    records = [{"a": 1.0}, {"a": 2.0}]
+    vectorizer = DictVectorizer()
+    pair = vectorizer, LogisticRegression().fit(vectorizer.fit_transform(records), [0, 1])
+    (tmp_path / "model.bin").write_bytes(pickle.dumps(pair))
+    file, name = (
+        (tmp_path / "model.bin", "a") if kind == "linear" else (FILES / "sklearn-1.0.2/decision-tree.bin", "age")
+    )
+    with pytest.raises(BadModel, match="knows no missing values"):
+        read(file, schema=with_blanks(read(file), [name]))
+
+
+def test_leniently_what_is_absent_is_missing_to_a_sparse_booster_and_0_to_a_dense_one():
+    record = RECORDS["plain"][0]
+    without = {name: value for name, value in record.items() if name != "balance"}
+    sparse, dense = (read(FILES / "xgboost-3.0.5" / f"booster-{kind}.bin") for kind in ("sparse", "dense"))
+    nothing = {**without, "balance": None}
+    zero = {**without, "balance": 0.0}
+    # A blank is missing to either.
+    assert probabilities_leniently(sparse, without) == probabilities_leniently(sparse, nothing)
+    assert probabilities_leniently(sparse, without) != probabilities_leniently(sparse, zero)
+    assert probabilities_leniently(dense, without) == probabilities_leniently(dense, zero)
+    assert probabilities_leniently(dense, without) != probabilities_leniently(dense, nothing)
+
+
+def probabilities_leniently(model: Model, record: dict[str, Any]) -> list[float]:
+    return model.probabilities(JSONReader(model.schema, True, model.absent)(json.dumps(record).encode(), 1).columns)
+
+
+# Damage.
+
+
+@functools.cache
+def of_scikit_learn() -> tuple[DictVectorizer, dict[str, Any]]:
+    vectorizer = DictVectorizer(sparse=False)
+    records = RECORDS["plain"]
+    matrix, answers = vectorizer.fit_transform(records), [place % 2 for place in range(len(records))]
+    return vectorizer, {
+        "tree": DecisionTreeClassifier(random_state=1).fit(matrix, answers),
+        "forest": RandomForestClassifier(2, random_state=1).fit(matrix, answers),
+        "gradient": GradientBoostingClassifier(n_estimators=2, random_state=1).fit(matrix, answers),
+        "histogram": HistGradientBoostingClassifier(
+            max_iter=2, min_samples_leaf=2, categorical_features=[vectorizer.vocabulary_["grade"]]
+        ).fit(matrix, answers),
+    }
+
+
+def put(field: str, node: int, value: Any) -> Callable[[Any], None]:
+    def change(state: Any) -> None:
+        state["nodes"][field][node] = value
+
+    return change
+
+
+def claim(state: Any) -> None:
+    state["node_count"] = 10**6
+
+
+def no_leaves(state: Any) -> None:
+    nodes = state["nodes"]
+    nodes["left_child"] = nodes["right_child"] = 0
+
+
+TREE_DAMAGE = {
+    "a cycle": (put("left_child", 0, 0), "leads back to itself"),
+    "a cycle of two": (put("right_child", 1, 0), "leads back to itself"),
+    "no leaves": (no_leaves, "leads back to itself"),
+    "a child outside": (put("right_child", 0, 10**6), "out of its"),
+    "a negative child": (put("right_child", 0, -3), "out of its"),
+    "a feature outside": (put("feature", 0, 10**6), "out of its"),
+    "a negative feature": (put("feature", 0, -1), "out of its"),
+    "a threshold of NaN": (put("threshold", 0, math.nan), "a threshold that is no number"),
+    "a weight of NaN": (put("weighted_n_node_samples", 1, math.nan), "no numbers"),
+    "a negative weight": (put("weighted_n_node_samples", 1, -1), "no numbers"),
+    "10^6 nodes": (claim, "1,000,000 nodes"),
+}
+
+
+class Claiming:
+    """Pickled as a tree whose state is another one than it has, which scikit-learn itself would not take."""
+
+    def __init__(self, tree: Any, change: Callable[[Any], None]):
+        self.tree, self.change = tree, change
+
+    def __reduce__(self) -> Any:
+        make, arguments, state = self.tree.__reduce__()
+        state = {**state, "nodes": state["nodes"].copy(), "values": state["values"].copy()}
+        self.change(state)
+        return make, arguments, state
+
+
+def pickled(pair: tuple[Any, Any]) -> bytes:
+    return pickle.dumps(pair)
+
+
+@pytest.mark.parametrize("kind", ["tree", "forest", "gradient"])
+@pytest.mark.parametrize("damage", TREE_DAMAGE)
+def test_a_damaged_tree_is_refused(damage, kind, tmp_path):
+    change, said = TREE_DAMAGE[damage]
+    vectorizer, classifiers = of_scikit_learn()
+    damaged = copy.deepcopy(classifiers[kind])
+    tree = {
+        "tree": lambda: damaged,
+        "forest": lambda: damaged.estimators_[1],
+        "gradient": lambda: damaged.estimators_[1, 0],
+    }
+    holder = tree[kind]()
+    holder.tree_ = Claiming(holder.tree_, change)
+    refused(tmp_path, pickled((vectorizer, damaged)), said)
+
+
+def refused(folder: Path, data: bytes, said: str) -> None:
+    file = folder / "model.bin"
+    file.write_bytes(data)
+    with pytest.raises(BadModel) as error:
+        read(file)
+    assert said in str(error.value)
+
+
+def values_of(change: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def put_values(state: Any) -> None:
+        state["values"] = change(state["values"])
+
+    return put_values
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (values_of(lambda values: values[:, :, :1]), "of other than two classes"),
+        (values_of(lambda values: -values), "shares that are none"),
+        (values_of(lambda values: values * math.nan), "no numbers"),
+        (values_of(lambda values: values[:-1]), "of other than two classes"),
+    ],
+)
+def test_leaves_without_shares_are_refused(change, said, tmp_path):
+    vectorizer, classifiers = of_scikit_learn()
+    damaged = copy.deepcopy(classifiers["tree"])
+    damaged.tree_ = Claiming(damaged.tree_, change)
+    refused(tmp_path, pickled((vectorizer, damaged)), said)
+
+
+HISTOGRAM_DAMAGE = {
+    "a cycle": ("left", 0, "leads back to itself"),
+    "a child outside": ("right", 10**6, "out of its"),
+    "a feature outside": ("feature_idx", 500, "out of its"),
+    "a set outside": ("bitset_idx", 77, "categories that it does not have"),
+}
+
+
+@pytest.mark.parametrize("damage", HISTOGRAM_DAMAGE)
+def test_damaged_histogram_boosting_is_refused(damage, tmp_path):
+    field, value, said = HISTOGRAM_DAMAGE[damage]
+    vectorizer, classifiers = of_scikit_learn()
+    damaged = copy.deepcopy(classifiers["histogram"])
+    nodes = damaged._predictors[0][0].nodes
+    if field == "bitset_idx":
+        nodes["is_categorical"][0] = 1
+    nodes[field][0] = value
+    refused(tmp_path, pickled((vectorizer, damaged)), said)
+
+
+def test_trees_for_other_features_than_the_vectorizers_are_refused(tmp_path):
+    _, classifiers = of_scikit_learn()
+    narrower = DictVectorizer(sparse=False).fit([{"age": 1, "grade": 2}])
+    for kind in classifiers:
+        refused(tmp_path, pickled((narrower, classifiers[kind])), "features")
+
+
+MODEL_JSON = json.loads((FILES / "xgboost-3.0.5" / "model.json").read_text())
+
+
+def in_first_tree(**changes: Any) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
+        tree = model["learner"]["gradient_booster"]["model"]["trees"][0]
+        for name, value in changes.items():
+            tree[name] = value(tree[name]) if callable(value) else value
+
+    return change
+
+
+def at(place: int, value: Any) -> Callable[[list[Any]], list[Any]]:
+    return lambda found: [*found[:place], value, *found[place + 1 :]]
+
+
+def parameter(name: str, value: str) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
+        model["learner"]["learner_model_param"][name] = value
+
+    return change
+
+
+XGBOOST_DAMAGE = {
+    "a cycle": (in_first_tree(left_children=at(0, 0)), "leads back to itself"),
+    "a child outside": (in_first_tree(right_children=at(0, 10**6)), "out of its"),
+    "a negative child": (in_first_tree(right_children=at(0, -2)), "out of its"),
+    "a feature outside": (in_first_tree(split_indices=at(0, 99)), "out of its"),
+    "no leaves": (in_first_tree(left_children=lambda found: [0] * len(found)), "leads back to itself"),
+    "no nodes": (in_first_tree(left_children=[], right_children=[]), "without nodes"),
+    "short": (in_first_tree(split_conditions=lambda found: found[:-1]), "lack something"),
+    "a leaf too large": (in_first_tree(split_conditions=lambda found: [*found[:-1], 1e39]), "no numbers"),
+    "a text": (in_first_tree(split_conditions=at(0, "1")), "no numbers"),
+    "categories": (in_first_tree(split_type=at(0, 1)), "categories of its own"),
+    "base score": (parameter("base_score", "1E0"), "no share between 0 and 1"),
+    "base score of two": (parameter("base_score", "[5E-1,5E-1]"), ""),
+    "more features": (parameter("num_feature", "99"), "it has 99 features, and its vectorizer"),
+    "two targets": (parameter("num_target", "2"), "more than one yes/no question"),
+    "no learner": (lambda model: model.pop("learner"), ""),
+}
+
+
+@pytest.mark.parametrize("damage", XGBOOST_DAMAGE)
+def test_a_damaged_booster_is_refused(damage, tmp_path):
+    change, said = XGBOOST_DAMAGE[damage]
+    model = copy.deepcopy(MODEL_JSON)
+    change(model)
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    with pytest.raises(BadModel) as error:
+        read(FILES / "xgboost-3.0.5" / "dv.bin", tmp_path / "model.json")
+    assert said in str(error.value)
+
+
+def test_a_threshold_of_nan_in_xgboosts_binary_file_is_refused(tmp_path):
+    data = (FILES / "xgboost-3.0.5" / "model.ubj").read_bytes()
+    mark = b"split_conditions[$d#L"
+    start = data.index(mark) + len(mark) + 8
+    (tmp_path / "model.ubj").write_bytes(data[:start] + struct.pack(">f", math.nan) + data[start + 4 :])
+    with pytest.raises(BadModel, match="no number"):
+        read(FILES / "xgboost-3.0.5" / "dv.bin", tmp_path / "model.ubj")
+
+
+# UBJSON.
+
+UBJ = (FILES / "xgboost-3.0.5" / "model.ubj").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b"{i\x01aZi\x01bTi\x01cFNi\x01dCx}", {"a": None, "b": True, "c": False, "d": "x"}),
+        (b"[i\xffU\xffI\xff\xfel\xff\xff\xff\xfdL" + struct.pack(">q", -4) + b"]", [-1, 255, -2, -3, -4]),
+        (b"[d" + struct.pack(">f", 1.5) + b"D" + struct.pack(">d", 0.1) + b"]", [1.5, 0.1]),
+        (b"Si\x03\xc3\xa9!", "é!"),
+        (b"Hi\x0212", "12"),
+        (b"[#i\x02i\x01i\x02", [1, 2]),
+        (b"[$U#i\x03\x01\x02\x03", (1, 2, 3)),
+        (b"{#i\x01i\x01a[]", {"a": []}),
+        (b"{$i#i\x01i\x01a\x07", {"a": 7}),
+    ],
+)
+def test_ubjson_is_read_as_its_specification_says(data, value):
+    assert ubjson.decode(data) == value
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "cut off"),
+        (b"{", "cut off"),
+        (b"[i\x01", "cut off"),
+        (b"[$d#L\x7f\xff\xff\xff\xff\xff\xff\xff", "cut off"),
+        (b"[$i\x01", "cut off"),
+        (b"[#i\xff", "cut off"),
+        (b"[$Z#l\x7f\xff\xff\xff", "cut off"),
+        (b"SD\x00\x00\x00\x00\x00\x00\x00\x00", "no length"),
+        (b"Si\x02\xff\xff", "damaged"),
+        (b"?", "mark '?'"),
+        (b"i\x01i\x01", "ends at byte 2 of 4"),
+        (b"[" * 200, "nested too deeply"),
+    ],
+)
+def test_what_is_no_ubjson_is_refused(data, said):
+    with pytest.raises(ValueError, match=said.replace("?", r"\?")):
+        ubjson.decode(data)
+
+
+def test_a_booster_that_is_cut_off_anywhere_is_refused(tmp_path):
+    vectorizer = FILES / "xgboost-3.0.5" / "dv.bin"
+    for end in range(1, len(UBJ), 97):
+        (tmp_path / "model.ubj").write_bytes(UBJ[:end])
+        with pytest.raises(BadModel, match="cannot be read"):
+            read(vectorizer, tmp_path / "model.ubj")
+
+
+def test_a_booster_with_other_bytes_is_refused_or_read_and_nothing_else(tmp_path):
+    vectorizer, dice = FILES / "xgboost-3.0.5" / "dv.bin", random.Random(1)
+    for place in dice.sample(range(1, len(UBJ)), 300):
+        damaged = bytearray(UBJ)
+        damaged[place] ^= 1 << dice.randrange(8)
+        (tmp_path / "model.ubj").write_bytes(damaged)
+        try:
+            model = read(vectorizer, tmp_path / "model.ubj")
+        except BadModel:
+            continue
+        scores = probabilities(model, RECORDS["plain"])
+        assert all(0 <= score <= 1 for score in scores)
