@@ -11,11 +11,13 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import customers
+import requests
 import tables
 import xgboost as xgb
 from servers import (
@@ -50,6 +52,7 @@ class Figures(NamedTuple):
     memory: float  # MB after an array too
     array: float
     table: float
+    explained: float  # ms for the reasons of one customer
 
 
 def write_models(folder: Path) -> dict[str, Path]:
@@ -87,15 +90,24 @@ def alone(contender: Contender, script: Path, table: bytes) -> Figures:
     """What a contender does when no other runs; a table only where it takes one."""
     port = free_port()
     with serving(contender, port) as (pid, start):
-        requests = wrk(port, script, 2).requests
+        answered = wrk(port, script, 2).requests
         single = memory(pid)
         array = arrays_a_second(port, ARRAY)
         both = memory(pid)
-        rows = 0.0
+        rows = explained = 0.0
         if contender.folder == ROOT:
+            explained = 1000 * median(seconds_to_explain(port, customer) for customer in customers.many(40)[10:])
             seconds, _ = tables.through_the_service(port, family(pid)[1], table)
             rows = (table.count(b"\n") - 1) / seconds
-        return Figures(requests, start, single, both, array, rows)
+        return Figures(answered, start, single, both, array, rows, explained)
+
+
+def seconds_to_explain(port: int, customer: dict) -> float:
+    """How long a customer's answer with reasons takes, over HTTP."""
+    started = time.perf_counter()
+    answer = requests.post(f"http://127.0.0.1:{port}/predict?explain=true", json=customer, timeout=60)
+    assert len(answer.json()["reasons"]) == len(customer)
+    return time.perf_counter() - started
 
 
 def in_a_script(model: Path, path: Path) -> tuple[float, float]:
@@ -146,6 +158,8 @@ def page(rounds: list[dict[str, Figures]], scripts: list[dict[str, tuple[float, 
             ]
             cells.append(f"{median(each):.2f} × ({middle(ours, figure):,.0f} a second)")
         lines.append(f"| {what}, of a script's with the library itself | {' | '.join(cells)} |")
+    times = " | ".join(f"{middle(ours, 'explained'):.1f} ms" for ours, _ in pairs)
+    lines.append(f"| one customer's answer with its reasons | {times} |")
     lines += [
         "",
         "The array is sent to the service as JSON, and scored in process by the script: `json.loads`, `dv.transform`,",

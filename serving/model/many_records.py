@@ -12,7 +12,10 @@ from serving.records import Columns
 from serving.turns import in_turns
 
 # Records that are encoded at once, ranks of them, and nodes that are left at once: arrays of these are fast.
-ROWS, RANKS, NODES = 2048, 1_000_000, 8192
+ROWS, RANKS, NODES = 1024, 1_000_000, 16_384
+
+# Nodes that are left before it is looked which records are at a leaf.
+STEPS = 4
 
 
 class ManyRecords:
@@ -26,8 +29,10 @@ class ManyRecords:
         self._rows = max(1, min(ROWS, RANKS // self._width))
         found = arrays(nodes)
         self._roots, self._values = found.roots, found.value
-        # Each node in a whole number: its left child, the rank up to which a value goes there, and the column.
-        self._words = (((found.left << RANK_BITS) | found.rank) << COLUMN_BITS) | found.column
+        # Each node in a whole number: its left child, how much a rank lacks to go right, and the column. Where the rank
+        # that is added is large enough, one is carried over to the child.
+        lacks = (1 << RANK_BITS) - 1 - found.rank
+        self._words = (((found.left << RANK_BITS) | lacks) << COLUMN_BITS) | found.column
         self._shapley: Shapley | None = None
 
     def sums(self, columns: Columns) -> list[float]:
@@ -77,17 +82,20 @@ class ManyRecords:
         rows = len(ranks)
         node = np.repeat(roots, rows)
         first = np.tile(np.arange(rows) * self._width, len(roots))
-        found, waiting, flat = node, np.arange(len(node)), ranks.ravel()
+        found, waiting, flat = np.empty_like(node), np.arange(len(node)), ranks.ravel()
         while True:
-            word = self._words.take(node)
-            rank = flat.take((word & ((1 << COLUMN_BITS) - 1)) + first)
-            word >>= COLUMN_BITS
-            after = (word >> RANK_BITS) + (rank > (word & ((1 << RANK_BITS) - 1)))
-            moved = after != node
+            for _ in range(STEPS):
+                before = node
+                node = self._words.take(node)
+                place = node & ((1 << COLUMN_BITS) - 1)
+                place += first
+                node >>= COLUMN_BITS
+                node += flat.take(place)
+                node >>= RANK_BITS
+            moved = node != before
             number = np.count_nonzero(moved)
             if number < len(node) / 2 or not number:  # the others are at a leaf
-                found[waiting] = after
+                found[waiting] = node
                 if not number:
                     return found
-                waiting, first, after = waiting[moved], first[moved], after[moved]
-            node = after
+                waiting, first, node = waiting[moved], first[moved], node[moved]
