@@ -38,7 +38,7 @@ check: $(READY) ## lint, format, types, tests
 	@$(BIN)/python -m pytest
 
 bench: $(READY) ## measure the service against others: bench/RESULTS.md, bench/TREES.md
-	@$(PIPENV) sync --categories bench
+	@$(PIPENV) sync --categories "bench granian"
 	@PYTHONPATH=. $(BIN)/python bench/run.py
 	@PYTHONPATH=. $(BIN)/python bench/trees.py
 

@@ -1,6 +1,7 @@
 """Records -> columns of values: JSON decoded and held to the schema, blanks filled, unusual values noted."""
 
 import codecs
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -196,9 +197,10 @@ def nothing(field: Field, given: object, absent: Absent) -> Value:
     """
     if not field.is_category and isinstance(given, int | float) and abs(given) <= LARGEST_NUMBER:
         return float(given)
-    if not field.is_number:
-        return UNSET
-    return absent.blank if given is None else absent.number
+    if field.is_number:
+        return absent.blank if given is None else absent.number
+    # DictVectorizer makes a blank a number.
+    return absent.blank if field.type == "any" and given is None and math.isnan(absent.blank) else UNSET
 
 
 def fill(schema: Schema, columns: Columns) -> None:

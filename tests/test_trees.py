@@ -19,17 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from conftest import GUNICORN, ROOT, probabilities, read, running
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import fbeta_score, make_scorer
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from serving.model import ubjson
 from serving.model.base import About, Model
 from serving.model.packing import Parts
 from serving.model.stand_ins import BadModel, Inert
+from serving.model.through_sklearn import SklearnModel
 from serving.model.tree_model import FEW, TreeModel
 from serving.model.trees import Codes, Ensemble, Tree
 from serving.records import JSONReader
@@ -324,6 +330,22 @@ def test_a_blank_can_stay_missing_in_json_tables_and_metrics(case, tmp_path):
     assert model.schema.blanks
 
 
+@pytest.mark.parametrize(
+    ("version", "case"),
+    [
+        ("sklearn-1.9.1", "gradient-boosting.bin"),
+        ("sklearn-1.9.1", "random-forest-sparse.bin"),
+        ("sklearn-1.3.2", "random-forest.bin"),
+        ("sklearn-1.5.2", "extra-trees.bin"),
+        ("sklearn-1.2.2", "decision-tree.bin"),
+    ],
+)
+def test_a_blank_cannot_stay_missing_where_the_library_takes_none(version, case):
+    file = FILES / version / case
+    with pytest.raises(BadModel, match="knows no missing values"):
+        read(file, schema=with_blanks(read(file), ["age"]))
+
+
 @pytest.mark.parametrize("kind", ["linear", "older tree"])
 def test_a_blank_cannot_stay_missing_where_the_model_knows_no_missing_values(kind, tmp_path):
     records = [{"a": 1.0}, {"a": 2.0}]
@@ -352,6 +374,98 @@ def test_leniently_what_is_absent_is_missing_to_a_sparse_booster_and_0_to_a_dens
 
 def probabilities_leniently(model: Model, record: dict[str, Any]) -> list[float]:
     return model.probabilities(JSONReader(model.schema, True, model.absent)(json.dumps(record).encode(), 1).columns)
+
+
+# What people's scripts leave in and around their models.
+
+
+def agrees(data: bytes, folder: Path, vectorizer: DictVectorizer, classifier: Any, kind: type = TreeModel) -> None:
+    """The file with these bytes says what its classifier says of the plain records."""
+    (folder / "model.bin").write_bytes(data)
+    model = read(folder / "model.bin")
+    assert type(model) is kind
+    expected = classifier.predict_proba(vectorizer.transform(RECORDS["plain"]))[:, 1]
+    assert probabilities(model, RECORDS["plain"]) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_boosting_is_read_in_every_pickle_protocol(protocol, tmp_path):
+    vectorizer, classifiers = of_scikit_learn()
+    for kind in ("histogram", "gradient"):
+        agrees(pickle.dumps((vectorizer, classifiers[kind]), protocol), tmp_path, vectorizer, classifiers[kind])
+
+
+def test_a_model_that_was_searched_for_is_the_best_one(tmp_path):
+    vectorizer, classifiers = of_scikit_learn()
+    answers = [place % 2 for place in range(len(RECORDS["plain"]))]
+    grid = GridSearchCV(classifiers["tree"], {"max_depth": [1, 2]}, scoring="roc_auc", cv=2)
+    grid.fit(vectorizer.transform(RECORDS["plain"]), answers)
+    agrees(pickle.dumps((vectorizer, grid)), tmp_path, vectorizer, grid)
+    whole = RandomizedSearchCV(
+        make_pipeline(DictVectorizer(), RandomForestClassifier(2, random_state=1)),
+        {"randomforestclassifier__max_depth": [1, 2, 3]},
+        n_iter=2,
+        cv=2,
+        random_state=1,
+    ).fit(RECORDS["plain"], answers)
+    parts = [step for _, step in whole.best_estimator_.steps]
+    agrees(pickle.dumps(whole), tmp_path, *parts)
+
+
+def test_what_a_model_was_measured_by_is_no_part_of_it(tmp_path):
+    vectorizer, _ = of_scikit_learn()
+    matrix = vectorizer.transform(RECORDS["plain"])
+    measured = HistGradientBoostingClassifier(
+        max_iter=3, early_stopping=True, scoring=make_scorer(fbeta_score, beta=2), min_samples_leaf=2
+    ).fit(matrix, [place % 2 for place in range(len(matrix))])
+    agrees(pickle.dumps((vectorizer, measured)), tmp_path, vectorizer, measured)
+    refused(tmp_path, b"\x80\x04c__main__\nmetric\n.", "which only the script has that trained it")
+
+
+def test_a_vectorizer_of_single_precision_is_read_without_a_scaler(tmp_path):
+    vectorizer = DictVectorizer(dtype=np.float32, sparse=False)
+    matrix, answers = vectorizer.fit_transform(RECORDS["plain"]), [place % 2 for place in range(40)]
+    boosted = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=2).fit(matrix, answers)
+    agrees(pickle.dumps((vectorizer, boosted)), tmp_path, vectorizer, boosted)
+    # Between two numbers of single precision: the library rounds it before it compares.
+    model, age = read(tmp_path / "model.bin"), {**RECORDS["plain"][0], "income": 12345.67849}
+    expected = boosted.predict_proba(vectorizer.transform([age]))[0, 1]
+    assert probabilities(model, [age]) == [pytest.approx(expected, abs=1e-12)]
+    scaler = StandardScaler()
+    forest = RandomForestClassifier(2, random_state=1).fit(scaler.fit_transform(matrix), answers)
+    (tmp_path / "model.bin").write_bytes(pickle.dumps((vectorizer, scaler, forest)))
+    assert isinstance(read(tmp_path / "model.bin"), SklearnModel)
+
+
+def test_leniently_a_blank_of_text_and_number_is_a_missing_number(tmp_path):
+    records = [{"a": "x"}, {"a": 1.0}, {"a": 2.5}, {"a": "y"}, {"a": 3.0}, {"a": math.nan}] * 10
+    vectorizer = DictVectorizer(sparse=False)
+    matrix = vectorizer.fit_transform(records)
+    boosted = HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=2).fit(matrix, [0, 0, 1, 0, 1, 1] * 10)
+    (tmp_path / "model.bin").write_bytes(pickle.dumps((vectorizer, boosted)))
+    expected = boosted.predict_proba(vectorizer.transform([{"a": None}]))[0, 1]
+    assert probabilities_leniently(read(tmp_path / "model.bin"), {"a": None}) == [pytest.approx(expected, abs=1e-12)]
+
+
+def test_what_is_missing_to_an_older_classifier_is_read_from_its_json(tmp_path):
+    model = json.loads((FILES / "xgboost-1.4.2" / "classifier.json").read_text())
+    told = json.loads(model["learner"]["attributes"]["scikit_learn"])
+    assert math.isnan(told["missing"])
+    model["learner"]["attributes"]["scikit_learn"] = json.dumps({**told, "missing": 0.0})
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    usual, zero = (
+        read(FILES / "xgboost-1.4.2" / "dv.bin", path)
+        for path in (FILES / "xgboost-1.4.2" / "classifier.json", tmp_path / "model.json")
+    )
+    assert (math.isnan(usual._ensemble.missing), zero._ensemble.missing) == (True, 0.0)
+
+
+@pytest.mark.parametrize("start", ["\ufeff", "\n  "])
+def test_xgboosts_json_may_begin_with_a_mark_or_a_blank(start, tmp_path):
+    (tmp_path / "model.json").write_text(start + json.dumps(MODEL_JSON), encoding="utf-8")
+    said = VERSIONS["xgboost-3.0.5"]["cases"]["model.json"]
+    model = read(FILES / "xgboost-3.0.5" / "dv.bin", tmp_path / "model.json")
+    assert probabilities(model, RECORDS["plain"]) == pytest.approx(said["probabilities"], abs=2e-6)
 
 
 # Damage.
@@ -489,9 +603,18 @@ def test_damaged_histogram_boosting_is_refused(damage, tmp_path):
 
 def test_trees_for_other_features_than_the_vectorizers_are_refused(tmp_path):
     _, classifiers = of_scikit_learn()
-    narrower = DictVectorizer(sparse=False).fit([{"age": 1, "grade": 2}])
-    for kind in classifiers:
-        refused(tmp_path, pickled((narrower, classifiers[kind])), "features")
+    others = [RECORDS["plain"][0], {"age": 1, "grade": 2}, {"a": "another one"}]
+    for other in (
+        DictVectorizer(sparse=False).fit(others[1:2]),
+        DictVectorizer(sparse=False).fit(RECORDS["plain"] + others),
+    ):
+        for kind in classifiers:
+            refused(tmp_path, pickled((other, classifiers[kind])), "features")
+        plain = HistGradientBoostingClassifier(max_iter=1).fit([[1.0], [2.0]] * 30, [0, 1] * 30)
+        refused(tmp_path, pickled((other, plain)), "features")
+        (tmp_path / "dv.bin").write_bytes(pickle.dumps(other))
+        with pytest.raises(BadModel, match="features, and its vectorizer"):
+            read(tmp_path / "dv.bin", FILES / "xgboost-3.0.5" / "model.json")
 
 
 MODEL_JSON = json.loads((FILES / "xgboost-3.0.5" / "model.json").read_text())
@@ -529,10 +652,12 @@ XGBOOST_DAMAGE = {
     "a text": (in_first_tree(split_conditions=at(0, "1")), "no numbers"),
     "categories": (in_first_tree(split_type=at(0, 1)), "categories of its own"),
     "base score": (parameter("base_score", "1E0"), "no share between 0 and 1"),
+    "base score of NaN": (parameter("base_score", "NaN"), "no share between 0 and 1"),
     "base score of two": (parameter("base_score", "[5E-1,5E-1]"), ""),
     "more features": (parameter("num_feature", "99"), "it has 99 features, and its vectorizer"),
     "two targets": (parameter("num_target", "2"), "more than one yes/no question"),
-    "no learner": (lambda model: model.pop("learner"), ""),
+    "no learner": (lambda model: model.pop("learner"), "no model that XGBoost's save_model wrote"),
+    "no trees": (lambda model: model["learner"]["gradient_booster"]["model"].update(trees=[]), "it has no trees"),
 }
 
 

@@ -91,7 +91,7 @@ def _read(source: Source) -> Model:
         figures=figures.of(parts.classifier.state),
     )
     schema = _schema(parts, source.schema)
-    others = named - {packing.PIPELINE, *map(packing.name_of, parts.all)}
+    others = named - packing.AROUND - {*map(packing.name_of, parts.all)}
     if is_linear(parts):
         pickles.require_helpers(others)
         _require_two_classes(parts)
@@ -109,10 +109,12 @@ def _trees(parts: Parts, named: set[Global]) -> Ensemble | None:
     """The trees of stand-ins; None where they are no trees, or there is more to them than can be read."""
     name, vectorizer = parts.classifier.stands_for, parts.vectorizer.state
     width = len(vectorizer["feature_names_"])
-    is_readable = parts.scaling is not None and vectorizer["dtype"] in (FLOAT64, FLOAT32)
+    # Scalers compute in the vectorizer's type, which here is done in float64 alone.
+    is_single = vectorizer["dtype"] is FLOAT32 and not parts.scalers
+    is_readable = parts.scaling is not None and (vectorizer["dtype"] is FLOAT64 or is_single)
     if name in grown_by_xgboost.CLASSES:
         if not is_readable:
-            raise BadModel("its vectorizer makes whole numbers, or its scaler does more than arithmetic")
+            raise BadModel("its vectorizer makes other numbers than float64, or its scaler does more than arithmetic")
         pickles.require_helpers(named, grown_by_xgboost.PARTS)
         return grown_by_xgboost.ensemble(parts.classifier, width, vectorizer["sparse"])
     if name not in grown_by_sklearn.CLASSES or not is_readable:
@@ -120,6 +122,10 @@ def _trees(parts: Parts, named: set[Global]) -> Ensemble | None:
     _require_two_classes(parts)
     found = grown_by_sklearn.ensemble(parts.classifier, width)
     if found:
+        # scikit-learn takes missing values in dense matrices alone.
+        found = found._replace(
+            is_single=found.is_single or is_single, knows_missing=found.knows_missing and not vectorizer["sparse"]
+        )
         has_categories = parts.classifier.state.get("_preprocessor") is not None
         more = grown_by_sklearn.PARTS_OF_CATEGORIES if has_categories else set()
         pickles.require_helpers(named, grown_by_sklearn.PARTS | more)

@@ -41,27 +41,45 @@ PARTS_OF_CATEGORIES: set[Global] = {
     ("sklearn.compose._column_transformer", "_RemainderColsList"),
 }
 
+# The first version of scikit-learn in which each takes missing values (its changelogs); gradient boosting takes none.
+MISSING_SINCE = {
+    "DecisionTreeClassifier": (1, 3),
+    "RandomForestClassifier": (1, 4),
+    "ExtraTreeClassifier": (1, 6),
+    "ExtraTreesClassifier": (1, 6),
+}
+
 # How far from 0 and 1 gradient boosting keeps the share that it begins with: float32's epsilon
 # (sklearn.ensemble._gb, _init_raw_predictions).
 EPSILON = 2.0**-23
 
 
+class Categories:
+    """The categories of a feature by their numbers in the trees."""
+
+    def __init__(self, by_number: dict[int, float]):
+        self.by_number = by_number
+        self.known = frozenset(by_number.values())
+
+
 def ensemble(classifier: Inert, width: int) -> Ensemble | None:
     """The trees of a classifier of `width` features; None where there is more to it. Raises `BadModel`."""
     state = classifier.state
+    if state.get("n_features_in_", width) != width:
+        raise BadModel(f"it has {state['n_features_in_']:,} features, and its vectorizer {width:,}")
     if classifier.stands_for in TREES:
-        return _shares([state], width)
+        return _shares(classifier, [state], width)
     if classifier.stands_for in FORESTS:
-        return _shares([each.state for each in state["estimators_"]], width)
+        return _shares(classifier, [each.state for each in state["estimators_"]], width)
     if classifier.stands_for == GRADIENT:
         return _gradient(state, width)
     return _histogram(state, width)
 
 
-def _shares(states: list[dict[str, Any]], width: int) -> Ensemble:
+def _shares(classifier: Inert, states: list[dict[str, Any]], width: int) -> Ensemble:
     """The mean over trees of the share of yes in a leaf; up to 1.3 leaves have counts, later shares."""
     trees = (_tree_of_shares(state["tree_"], width) for state in states)
-    return Ensemble(trees, is_logistic=False, divisor=len(states), knows_missing=_know_missing(states))
+    return Ensemble(trees, is_logistic=False, divisor=len(states), knows_missing=_knows_missing(classifier))
 
 
 def _tree_of_shares(tree: Inert, width: int) -> Tree:
@@ -80,7 +98,7 @@ def _gradient(state: dict[str, Any], width: int) -> Ensemble | None:
     divisor = 0.5 if state["loss"] == "exponential" else 1.0
     states = [each.state for each in state["estimators_"].values]
     trees = (_scaled(each["tree_"], width, state["learning_rate"]) for each in states)
-    return Ensemble(trees, True, start * divisor, divisor, knows_missing=_know_missing(states))
+    return Ensemble(trees, True, start * divisor, divisor, knows_missing=False)
 
 
 def _scaled(tree: Inert, width: int, learning_rate: float) -> Tree:
@@ -111,8 +129,10 @@ def _tree(tree: Inert, width: int) -> tuple[Tree, list[float]]:
     return Tree(left, right, feature, threshold, missing_left, values, cover), values
 
 
-def _know_missing(states: list[dict[str, Any]]) -> bool:
-    return all(each["tree_"].state["nodes"].has("missing_go_to_left") for each in states)
+def _knows_missing(classifier: Inert) -> bool:
+    """Whether the scikit-learn that wrote a classifier takes missing values for it."""
+    major, minor = map(int, str(classifier.state.get("_sklearn_version", "0.0")).split(".")[:2])
+    return (major, minor) >= MISSING_SINCE[classifier.stands_for[1]]
 
 
 def _histogram(state: dict[str, Any], width: int) -> Ensemble:
@@ -123,14 +143,15 @@ def _histogram(state: dict[str, Any], width: int) -> Ensemble:
     return Ensemble(trees, True, start, is_single=False)
 
 
-def _predictor(state: dict[str, Any], places: dict[int, int], categories: dict[int, dict[int, float]]) -> Tree:
+def _predictor(state: dict[str, Any], places: dict[int, int], categories: dict[int, Categories]) -> Tree:
     nodes = state["nodes"]
     names = ("feature_idx", "num_threshold", "missing_go_to_left", "value", "count", "left", "right", "is_leaf")
     feature, threshold, missing_left, value, cover, left, right, is_leaf = nodes.columns(*names)
     splits: list[float | Codes] = [*threshold]
+    sets = state["raw_left_cat_bitsets"].values
     for node, (is_category, place) in enumerate(zip(*nodes.columns("is_categorical", "bitset_idx"), strict=True)):
         if is_category and not is_leaf[node]:
-            splits[node] = _codes(state["raw_left_cat_bitsets"], place, categories.get(feature[node]))
+            splits[node] = _codes(sets, place, categories.get(feature[node]))
     return Tree(
         left=[-1 if leaf else child for leaf, child in zip(is_leaf, left, strict=True)],
         right=right,
@@ -142,7 +163,7 @@ def _predictor(state: dict[str, Any], places: dict[int, int], categories: dict[i
     )
 
 
-def _categories(state: dict[str, Any], width: int) -> tuple[dict[int, int], dict[int, dict[int, float]]]:
+def _categories(state: dict[str, Any], width: int) -> tuple[dict[int, int], dict[int, Categories]]:
     """The feature that each column of the trees is, and the categories of a column by their numbers in the trees."""
     mapper, encoder = state["_bin_mapper"].state, state.get("_preprocessor")
     is_category = state.get("is_categorical_")
@@ -152,21 +173,21 @@ def _categories(state: dict[str, Any], width: int) -> tuple[dict[int, int], dict
     theirs = [feature for feature, flag in enumerate(flags) if flag]
     if not encoder:  # up to 1.3 a category's number is its value
         known = {feature: mapper["bin_thresholds_"][feature].values for feature in theirs}
-        by_number = {feature: {int(each): each for each in categories} for feature, categories in known.items()}
-        return dict(enumerate(range(width))), by_number
+        found = {feature: Categories({int(each): each for each in values}) for feature, values in known.items()}
+        return dict(enumerate(range(width))), found
     # Later they are put before the numbers, and numbered through.
     [encoder] = [step for name, step, _ in encoder.state["transformers_"] if name == "encoder"]
     values = [each.values for each in encoder.state["categories_"]]
     if len(values) != len(theirs):
         raise BadModel(f"it has categories for {len(values)} features, and {len(theirs)} features of that kind")
     order = [*theirs, *(feature for feature, flag in enumerate(flags) if not flag)]
-    return dict(enumerate(order)), {column: dict(enumerate(each)) for column, each in enumerate(values)}
+    return dict(enumerate(order)), {column: Categories(dict(enumerate(each))) for column, each in enumerate(values)}
 
 
-def _codes(bitsets: Array, place: int, categories: dict[int, float] | None) -> Codes:
+def _codes(words: list[int], place: int, categories: Categories | None) -> Codes:
     """The split by the set of category numbers at this place: of each 256, the bits of eight words."""
-    words = bitsets.values[8 * place : 8 * place + 8]
+    words = words[8 * place : 8 * place + 8]
     if categories is None or len(words) != 8:
         raise BadModel("it has a tree that splits by categories that it does not have")
-    left = frozenset(value for number, value in categories.items() if words[number // 32] >> number % 32 & 1)
-    return Codes(left, frozenset(categories.values()))
+    left = (value for number, value in categories.by_number.items() if words[number // 32] >> number % 32 & 1)
+    return Codes(frozenset(left), categories.known)

@@ -1,5 +1,6 @@
 """Boosted trees as XGBoost 1.4 and later saved them, in a pickle or in a file of its own. No XGBoost, no NumPy."""
 
+import codecs
 import math
 import struct
 from collections.abc import Iterable, Iterator
@@ -28,19 +29,26 @@ PARTS: set[Global] = {
 LOGISTIC = ("binary:logistic", "reg:logistic")
 
 
+# How far from 0 and 1 XGBoost keeps the share that it begins with, from 3.2 on.
+LEAST_SHARE = 1e-6
+
+
 def is_saved(data: bytes) -> bool:
     """Whether these bytes are a file of XGBoost's own, JSON or UBJSON; a pickle never begins so."""
-    return data.startswith(b"{")
+    return data.lstrip(codecs.BOM_UTF8 + b" \t\r\n").startswith(b"{")
 
 
 def saved(data: bytes) -> Inert:
     """A stand-in for the Booster in a file of XGBoost's own. Raises `BadModel`."""
-    model = _decoded(data)
+    model = _decoded(data.lstrip(codecs.BOM_UTF8 + b" \t\r\n"))
+    if not isinstance(model, dict) or "learner" not in model:
+        raise BadModel("it is JSON, but no model that XGBoost's save_model wrote")
     found = Inert()
     found.stands_for, found.state = BOOSTER, {"learner": model["learner"]}
-    # What an XGBClassifier saved is read as it reads it.
-    if "scikit_learn" in model["learner"].get("attributes", {}):
+    # What an XGBClassifier saved is read as it reads it; up to 1.7 its own parameters are in it, as JSON in a text.
+    if told := model["learner"].get("attributes", {}).get("scikit_learn"):
         found.stands_for = ("xgboost.sklearn", "XGBClassifier")
+        found.state["missing"] = msgspec.json.decode(told.replace("NaN", "null")).get("missing")
     return found
 
 
@@ -56,7 +64,7 @@ def ensemble(classifier: Inert, width: int, is_sparse: bool) -> Ensemble:
     if (name := learner["objective"]["name"]) not in LOGISTIC:
         advice = "train it with objective='binary:logistic'"
         raise BadModel(f"its objective is {name}, whose answer is no probability: {advice}")
-    if (features := int(parameters["num_feature"])) > width:
+    if (features := int(parameters["num_feature"])) != width:
         raise BadModel(f"it has {features:,} features, and its vectorizer {width:,}")
     missing = classifier.state.get("missing")
     return Ensemble(
@@ -89,7 +97,7 @@ def _trees(learner: dict[str, Any], stops_early: bool) -> Iterator[Tree]:
     weights = booster.get("weight_drop") or model.get("weight_drop") or [1.0] * len(trees)
     number = len(trees)
     if stops_early and (best := learner.get("attributes", {}).get("best_iteration")):
-        number = (int(best) + 1) * (int(model["gbtree_model_param"].get("num_parallel_tree", 1)) or 1)
+        number = max(0, int(best) + 1) * (int(model["gbtree_model_param"].get("num_parallel_tree", 1)) or 1)
     for tree, weight in [*zip(trees, weights, strict=True)][:number]:
         yield _tree(tree, weight)
 
@@ -105,8 +113,10 @@ def _decoded(data: bytes) -> Any:
 
 
 def _log_odds(base_score: str) -> float:
-    """Of a share, a number in text, since 3.1 in brackets."""
+    """Of a share, a number in text; since 3.1 it is in brackets, and XGBoost keeps it from 0 and 1."""
     share = float(base_score.strip("[]"))
+    if base_score.startswith("["):
+        share = min(max(share, LEAST_SHARE), 1 - LEAST_SHARE)
     if not 0 < share < 1:
         raise BadModel(f"its base_score is {base_score}, which is no share between 0 and 1")
     return math.log(share / (1 - share))

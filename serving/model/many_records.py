@@ -51,7 +51,7 @@ class ManyRecords:
     def shares(self, columns: Columns) -> Iterator[list[float]]:
         """For each record the SHAP value of each field."""
         if self._shapley is None:
-            self._shapley = Shapley(self._nodes, [len(encoder.columns) for encoder in self._encoders])
+            self._shapley = Shapley(self._nodes, [encoder.width for encoder in self._encoders])
         for ranks in self._blocks(columns):
             yield from (self._shapley(ranks) / self._ensemble.divisor).tolist()
 
@@ -64,15 +64,13 @@ class ManyRecords:
         """The ranks of records in each column of the tests."""
         ranks = np.zeros((len(columns[0]), self._width), dtype=np.int64)
         place = 0
-        for encoder, column in zip(self._encoders, columns, strict=True):
-            end = place + len(encoder.columns)
-            if encoder.field.is_number:
-                numbers = np.array(column, dtype=np.float64)
-                for at in range(place, end):
-                    ranks[:, at] = encoder.ranks_of_numbers(numbers, at - place)
+        for encoder, column in in_turns(zip(self._encoders, columns, strict=True)):
+            end = place + encoder.width
+            if end > place and encoder.field.is_number:
+                ranks[:, place:end] = encoder.ranks_of_numbers(np.array(column, dtype=np.float64))
             elif end > place:
                 places = {value: at for at, value in enumerate({*column})}
-                of_value = np.array([encoder.ranks(value) for value in places])
+                of_value = np.array([encoder.ranks(value) for value in in_turns(places)])
                 ranks[:, place:end] = of_value[[*map(places.__getitem__, column)]]
             place = end
         return ranks

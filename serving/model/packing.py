@@ -10,6 +10,12 @@ from serving.model.stand_ins import BadModel, Global, Inert
 VECTORIZER = ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer")
 PIPELINE = ("sklearn.pipeline", "Pipeline")
 
+# What looks for the best of several models, and then is that one.
+SEARCHES = {("sklearn.model_selection._search", name) for name in ("GridSearchCV", "RandomizedSearchCV")}
+
+# What is around the parts of a model: packings, and what a search found out.
+AROUND: set[Global] = {PIPELINE, *SEARCHES, ("numpy.ma", "MaskedArray"), ("numpy.ma.core", "_mareconstruct")}
+
 SCALERS = {
     ("sklearn.preprocessing._data", name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 }
@@ -48,7 +54,8 @@ def parts(packed: Any) -> Parts:
     others = [step for step in steps if name_of(step) not in {VECTORIZER, *SCALERS}]
     if len(vectorizers) != 1 or len(others) != 1:
         found = ", ".join(name_of(step)[1] for step in steps) or "nothing of the kind"
-        raise BadModel(f"it is not a pair of a DictVectorizer and a classifier, but has {found}")
+        advice = "" if vectorizers else "; the vectorizer's file can stand beside the other one, with a comma"
+        raise BadModel(f"it is not a pair of a DictVectorizer and a classifier, but has {found}{advice}")
     return Parts(vectorizers[0], scalers, others[0])
 
 
@@ -72,6 +79,8 @@ def _steps(packed: Any, is_told: bool = False) -> Iterator[Any]:
         case dict():
             for each in packed.values():
                 yield from _steps(each, is_told=True)
+        case _ if name_of(packed) in SEARCHES and "best_estimator_" in state_of(packed):
+            yield from _steps(state_of(packed)["best_estimator_"])
         case _ if name_of(packed) == PIPELINE:
             for _, step in state_of(packed)["steps"]:
                 if step is not None and step != "passthrough":

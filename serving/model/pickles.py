@@ -140,9 +140,14 @@ def inspect(data: bytes, named: set[Global]) -> Any:
 
 
 def require_helpers(named: set[Global], parts: Set[Global] = frozenset()) -> None:
-    """Raise `BadModel` where one of the names is none of the `HELPERS`, nor of these parts of a model."""
+    """Raise `BadModel` where one of the names is none of the `HELPERS`, nor of these parts of a model.
+
+    What a model was measured with during its training is none of its parts, and can be anything that the libraries have
+    for that.
+    """
     for module, name in sorted(named - HELPERS - parts):
-        raise _refusal(module, name)
+        if not module.startswith(("sklearn.metrics.", "xgboost.callback")):
+            raise _refusal(module, name)
 
 
 def _reconstructor(cls: type, base: type, state: object) -> Any:
@@ -208,6 +213,11 @@ def _real_joblib_array(stream: IO[bytes], unpickle: Callable[[], Any]) -> type:
 
 
 def _refusal(module: str, name: str) -> BadModel:
+    if module == "__main__":
+        return BadModel(
+            f"it names {module}.{name}, which only the script has that trained it: take it off the model before it is "
+            "pickled (of XGBoost, model.save_model('model.json') leaves it out)"
+        )
     return BadModel(
         f"it names {module}.{name}, which is not among the classes that models are read with; nothing was run"
     )

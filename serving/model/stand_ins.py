@@ -180,6 +180,13 @@ def latin_1(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
+def _bytes(*content: Any) -> bytes:
+    """How bytes are made in pickle protocols 0 to 2."""
+    if content and not isinstance(content[0], list | tuple | bytes):
+        raise BadModel("it makes bytes of something else")
+    return bytes(*content)
+
+
 def _new(cls: type[Inert], *_: object) -> Inert:
     """How objects are made in pickle protocols 0 and 1."""
     return cls()
@@ -206,6 +213,7 @@ STAND_INS: dict[Global, Any] = {
     ("builtins", "float"): FLOAT64,
     **{("builtins", kind): type(kind, (), {}) for kind in ("int", "bool")},
     ("_codecs", "encode"): latin_1,
+    ("builtins", "bytes"): _bytes,
     ("copyreg", "_reconstructor"): _new,
     ("builtins", "object"): Inert,
 }

@@ -42,7 +42,7 @@ class SklearnModel:
         if written_by != sklearn.__version__:
             raise BadModel(
                 f"its {about.classifier} was written by scikit-learn {written_by}, and {sklearn.__version__} is "
-                "installed: only linear models and trees are read across versions; train it again, or install that one"
+                "installed: what scikit-learn itself scores must be of its version; train it again, or install that one"
             )
         parts = packing.parts([pickles.load(each, named) for each in data])
         require_sound_trees(parts.classifier, len(parts.vectorizer.feature_names_))
@@ -69,4 +69,5 @@ class SklearnModel:
 
     def reasons(self, columns: Columns) -> list[list[Reason]]:  # noqa: ARG002 (as the others take it)
         """It has none."""
-        raise NotExplainable(f"Reasons are given by linear models and trees, and this is a {self.about.classifier}.")
+        scored = f"this {self.about.classifier} is scored by scikit-learn itself"
+        raise NotExplainable(f"Reasons are given by linear models and trees, and {scored}.")

@@ -88,16 +88,11 @@ class Column(NamedTuple):
         return (bisect_right if self.is_strict else bisect_left)(self.thresholds, value)
 
     def ranks(self, values: Any) -> Any:
-        """The same of an array of values."""
+        """The same of an array of values, where they are compared with thresholds."""
         import numpy as np  # noqa: PLC0415 (a record that comes alone does without)
 
-        missing = np.isnan(values)
-        if self.codes:
-            missing |= ~np.isin(values, [*self.codes.known])
-            ranks = ~np.isin(values, [*self.codes.left])
-        else:
-            ranks = np.searchsorted(self.thresholds, values, "right" if self.is_strict else "left")
-        return np.where(missing, 0 if self.missing_left else self.size, ranks)
+        ranks = np.searchsorted(self.thresholds, values, "right" if self.is_strict else "left")
+        return np.where(np.isnan(values), 0 if self.missing_left else self.size, ranks)
 
 
 class Nodes(NamedTuple):
@@ -131,12 +126,16 @@ def laid_out(ensemble: Ensemble, features: Sequence[int]) -> Nodes:
     nodes = Nodes([], [], [], array("i"), array("d"), array("d"))
     for tree in ensemble.trees:
         _add(nodes, tree, found)
+    if not nodes.roots:
+        raise BadModel("it has no trees")
     places = {feature: place for place, feature in enumerate(features)}
     if any(feature not in places for feature, _, _ in found):
         raise BadModel(f"it has a tree that leads out of its {len(places):,} features")
     if any(split != split for _, _, split in found):
         raise BadModel("it has a tree with a threshold that is no number")
-    columns = sorted(_columns(found, ensemble.is_strict), key=lambda column: places[column.feature])
+    columns = sorted(
+        _columns(found, ensemble.is_strict), key=lambda column: (places[column.feature], column.codes is not None)
+    )
     if len(columns) > 1 << COLUMN_BITS:
         raise BadModel(f"its trees compare {len(columns):,} features, and can compare {1 << COLUMN_BITS:,}")
     numbers = [-1] * (len(found) + 1)  # in order, by those as they came; the last one is a leaf's

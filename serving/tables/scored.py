@@ -172,5 +172,7 @@ def _written(probabilities: list[float], decimal: str) -> list[str]:
 
 
 def _in_words(reasons: list[Reason]) -> str:
-    given = (("" if reason.value is None else reason.value, reason) for reason in reasons)
-    return "; ".join(f"{reason.field}={value} {reason.share:+}" for value, reason in given)
+    # What is missing, None or NaN, is no value.
+    values = ("" if reason.value is None or reason.value != reason.value else reason.value for reason in reasons)
+    words = zip(reasons, values, strict=True)
+    return "; ".join(f"{reason.field}={value} {reason.share:+}" for reason, value in words)
