@@ -44,9 +44,11 @@ ARRAY, TABLE_ROWS, CUSTOMERS = 10_000, 200_000, 2000
 
 
 class Figures(NamedTuple):
-    """What a contender did in one round: requests a second, alone seconds to start, MB, and records a second."""
+    """What a contender did in one round: requests a second about one customer and about many in turn, seconds to start,
+    MB, and records a second."""
 
     requests: float
+    varied: float
     start: float
     single: float  # MB after single requests
     memory: float  # MB after an array too
@@ -70,9 +72,9 @@ def write_models(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def script_of(path: Path) -> Path:
-    """What wrk sends: the customers of the table, one after the other."""
-    bodies = [json.dumps(customer) for customer in customers.many(CUSTOMERS)]
+def script_of(path: Path, number: int) -> Path:
+    """What wrk sends: so many customers of the table, one after the other."""
+    bodies = [json.dumps(customer) for customer in customers.many(number)]
     path.write_text(
         'wrk.method = "POST"\n'
         'wrk.headers["Content-Type"] = "application/json"\n'
@@ -86,11 +88,11 @@ def script_of(path: Path) -> Path:
     return path
 
 
-def alone(contender: Contender, script: Path, table: bytes) -> Figures:
+def alone(contender: Contender, one: Path, many: Path, table: bytes) -> Figures:
     """What a contender does when no other runs; a table only where it takes one."""
     port = free_port()
     with serving(contender, port) as (pid, start):
-        answered = wrk(port, script, 2).requests
+        answered, varied = wrk(port, one, 2).requests, wrk(port, many, 2).requests
         single = memory(pid)
         array = arrays_a_second(port, ARRAY)
         both = memory(pid)
@@ -99,7 +101,7 @@ def alone(contender: Contender, script: Path, table: bytes) -> Figures:
             explained = 1000 * median(seconds_to_explain(port, customer) for customer in customers.many(40)[10:])
             seconds, _ = tables.through_the_service(port, family(pid)[1], table)
             rows = (table.count(b"\n") - 1) / seconds
-        return Figures(answered, start, single, both, array, rows, explained)
+        return Figures(answered, varied, start, single, both, array, rows, explained)
 
 
 def seconds_to_explain(port: int, customer: dict) -> float:
@@ -132,23 +134,25 @@ def page(rounds: list[dict[str, Figures]], scripts: list[dict[str, tuple[float, 
         "# What trees cost",
         "",
         "Made by `make bench`. A forest of 200 trees, 10 tests deep, and 150 boosted trees of XGBoost, 6 tests deep,",
-        "of the telecom table. Each server had one worker on one core, and was asked from another about",
-        f"{CUSTOMERS:,} customers in turn, one a request. Figures are medians of {len(rounds)} rounds, and ratios",
+        "of the telecom table. Each server had one worker on one core, and was asked from another about one customer,",
+        f"and about {CUSTOMERS:,} in turn, one a request. Figures are medians of {len(rounds)} rounds, and ratios",
         "medians of the ratios within a round.",
         "",
-        "| | requests/s | start | memory | after an array too |",
-        "| --- | --: | --: | --: | --: |",
+        "| | requests/s, one customer | many in turn | start | memory | after an array too |",
+        "| --- | --: | --: | --: | --: | --: |",
     ]
     for name in rounds[0]:
         lines.append(
-            f"| {name} | {middle(name, 'requests'):,.0f} | {middle(name, 'start'):.2f} s "
-            f"| {middle(name, 'single'):.0f} MB | {middle(name, 'memory'):.0f} MB |"
+            f"| {name} | {middle(name, 'requests'):,.0f} | {middle(name, 'varied'):,.0f} "
+            f"| {middle(name, 'start'):.2f} s | {middle(name, 'single'):.0f} MB | {middle(name, 'memory'):.0f} MB |"
         )
     lines += ["", "| | forest | boosted trees |", "| --- | --: | --: |"]
     pairs = [(f"this service, {kind}", f"Flask, {kind}") for kind in KINDS]
-    lines.append(f"| requests/s, of plain Flask's | {' | '.join(ratio(*pair, 'requests') for pair in pairs)} |")
-    linear = " | ".join(ratio(ours, LINEAR, "requests") for ours, _ in pairs)
-    lines.append(f"| requests/s, of this service's with the linear model | {linear} |")
+    for what, figure in (("one customer", "requests"), (f"{CUSTOMERS:,} customers in turn", "varied")):
+        flask = " | ".join(ratio(*pair, figure) for pair in pairs)
+        linear = " | ".join(ratio(ours, LINEAR, figure) for ours, _ in pairs)
+        lines.append(f"| requests/s, {what}: of plain Flask's | {flask} |")
+        lines.append(f"| of this service's with the linear model | {linear} |")
     for what, figure, place in (("an array of 10,000", "array", 0), ("a table", "table", 1)):
         cells = []
         for (ours, _), kind in zip(pairs, KINDS, strict=True):
@@ -184,7 +188,8 @@ def main() -> None:
     rounds, scripts = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        models, script = write_models(folder), script_of(folder / "post.lua")
+        models = write_models(folder)
+        scripts_of_wrk = script_of(folder / "one.lua", 1), script_of(folder / "many.lua", CUSTOMERS)
         path = folder / "table.csv"
         tables.write(TABLE_ROWS, path)
         contenders = [Contender(LINEAR, (*GUNICORN, "predict:app"), ROOT)]
@@ -196,7 +201,7 @@ def main() -> None:
                 Contender(f"Flask, {kind}", (*GUNICORN, peer), HERE, of_peer),
             ]
         for number in range(options.rounds):
-            rounds.append({each.name: alone(each, script, path.read_bytes()) for each in contenders})
+            rounds.append({each.name: alone(each, *scripts_of_wrk, path.read_bytes()) for each in contenders})
             scripts.append({kind: in_a_script(models[kind], path) for kind in KINDS})
             print(f"round {number + 1}: {rounds[-1]} {scripts[-1]}", flush=True)
     options.output.write_text(page(rounds, scripts))

@@ -138,7 +138,7 @@ def _bank(of: NodeArrays, features: Integers, roots: Integers) -> _Bank:
         is_right=np.concatenate([np.arange(len(each)) % 2 == 1 for each in by_level]),
         before=before,
         share=share[:number],
-        value=np.where(of.is_leaf[node], of.value[node], 0.0),
+        value=of.value[node],
         points=(points + 1) / 2,
         weights=weights / 2,
     )

@@ -107,7 +107,6 @@ def _nested(nodes: Nodes) -> list[Node]:
     leaves: dict[float, Node] = {}
     roots = []
     for tests, values in nodes.by_tree():
-        found: list[Any] = [None] * len(tests)
         places = iter(range(1, len(tests), 2))
         left = [next(places) if test >= 0 else 0 for test in tests]
         way, waiting = [], [0]
@@ -115,11 +114,14 @@ def _nested(nodes: Nodes) -> list[Node]:
             way.append(node := waiting.pop())
             if child := left[node]:
                 waiting += (child + 1, child)
+        made: list[Node] = []  # of which a node takes the last two: its children, in the opposite order
         for node in reversed(way):
-            if child := left[node]:
-                found[node] = (tests[node], found[child], found[child + 1])
+            if left[node]:
+                made.append((tests[node], made.pop(), made.pop()))
+            elif leaf := leaves.get(value := values[node]):
+                made.append(leaf)
             else:
-                value = values[node]
-                found[node] = leaves.setdefault(value, (None, value))
-        roots.append(found[0])
+                leaves[value] = leaf = (None, value)
+                made.append(leaf)
+        roots += made
     return roots

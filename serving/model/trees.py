@@ -69,7 +69,7 @@ class Column(NamedTuple):
     """
 
     feature: int
-    missing_left: bool
+    missing_left: Any
     thresholds: "array[float]"
     codes: Codes | None
     is_strict: bool
@@ -150,7 +150,7 @@ def laid_out(ensemble: Ensemble, features: Sequence[int]) -> Nodes:
 
 
 # A feature, whether it sends a missing value to the left, and its split.
-Test = tuple[int, bool, Any]
+Test = tuple[int, Any, Any]
 
 
 def _add(nodes: Nodes, tree: Tree, found: dict[Test, int]) -> None:
@@ -159,18 +159,18 @@ def _add(nodes: Nodes, tree: Tree, found: dict[Test, int]) -> None:
     if len(nodes.tests) + len(walk) >= 1 << NODE_BITS:
         raise BadModel(f"its trees have more than {1 << NODE_BITS:,} nodes")
     left, _, feature, split, missing_left, value, cover = tree
-    covers = [cover[node] for node in walk]
-    # NaN makes any sum NaN.
-    if not math.isfinite(sum(value[node] for node in walk if left[node] < 0)):
+    # NaN makes any sum NaN. Only leaves have a value.
+    values, covers = [value[node] if left[node] < 0 else 0.0 for node in walk], [cover[node] for node in walk]
+    if not math.isfinite(sum(values)):
         raise BadModel("it has a tree with values that are no numbers")
     if not math.isfinite(sum(covers)) or min(covers) < 0:
         raise BadModel("it has a tree with weights that are no numbers")
     nodes.roots.append(len(nodes.tests))
-    nodes.tests.extend(
-        [found[feature[node], bool(missing_left[node]), split[node]] if left[node] >= 0 else -1 for node in walk]
+    nodes.tests.fromlist(
+        [found[feature[node], missing_left[node], split[node]] if left[node] >= 0 else -1 for node in walk]
     )
-    nodes.values.extend(map(value.__getitem__, walk))
-    nodes.covers.extend(covers)
+    nodes.values.fromlist(values)
+    nodes.covers.fromlist(covers)
 
 
 def _from_the_root(tree: Tree) -> list[int]:
@@ -193,7 +193,7 @@ def _from_the_root(tree: Tree) -> list[int]:
 
 
 def _columns(tests: Iterable[Test], is_strict: bool) -> Iterator[Column]:
-    thresholds: dict[tuple[int, bool], list[float]] = {}
+    thresholds: dict[tuple[int, Any], list[float]] = {}
     for feature, missing_left, split in tests:
         if isinstance(split, Codes):
             yield Column(feature, missing_left, array("d"), split, is_strict)
