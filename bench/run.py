@@ -31,6 +31,7 @@ from servers import (
     SERVER_CORE,
     Contender,
     Load,
+    array_in_a_script,
     arrays_a_second,
     family,
     free_port,
@@ -47,9 +48,9 @@ TABLE_ROWS = 1_000_000
 
 OURS = Contender("this service", (*GUNICORN, "predict:app"), ROOT)
 WITHOUT = Contender("this service without metrics", (*GUNICORN, "without_metrics:app"), ROOT)
-FLASK = Contender("Flask, scikit-learn, gunicorn as it comes", (*GUNICORN, "flask_sklearn:app"), HERE)
+FLASK = Contender("Flask, scikit-learn, gunicorn as it comes", (*GUNICORN, "flask_plain:app"), HERE)
 # In this service's folder, so that it runs under its gunicorn.conf.py.
-FLASK_GEVENT = Contender("the same under this service's settings", (*GUNICORN, "flask_sklearn:app"), ROOT)
+FLASK_GEVENT = Contender("the same under this service's settings", (*GUNICORN, "flask_plain:app"), ROOT)
 FASTAPI = Contender("FastAPI, scikit-learn, uvicorn", (sys.executable, "-m", "uvicorn", "fastapi_sklearn:app"), HERE)
 CONSTANT = Contender("a Flask route that returns a constant", (*GUNICORN, "flask_constant:app"), ROOT)
 BARE = Contender("bare WSGI: decode and score alone", (*GUNICORN, "bare_wsgi:app"), ROOT)
@@ -97,16 +98,9 @@ def loads(script: Path, number: int, seconds: int) -> list[dict[Contender, Load]
         return turns
 
 
-def scikit_learn_in_process() -> float:
-    """Customers a second that json.loads, dv.transform and predict_proba score of an array of 10,000."""
-    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, str(HERE / "sklearn_array.py"), str(ARRAYS[-1])]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}"}
-    return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
-
-
 def array_turn(port: int) -> tuple[float, float]:
     """Customers a second in arrays of 10,000: of a running service, and right after it of scikit-learn in process."""
-    return arrays_a_second(port, ARRAYS[-1]), scikit_learn_in_process()
+    return arrays_a_second(port, ARRAYS[-1]), array_in_a_script(ARRAYS[-1])
 
 
 def table_round(path: Path) -> TableFigures:

@@ -1,4 +1,4 @@
-"""The model of a script, and what its own library says with it, as a data scientist would have it."""
+"""A model and what its own library says with it, as a data scientist has it in a script or behind Flask."""
 
 import os
 import pickle
@@ -16,7 +16,7 @@ def load() -> tuple[Any, Any]:
 
 
 def probabilities(model: Any, matrix: Any) -> Any:
-    """How probable yes is for each row."""
+    """How probable yes is for each row; XGBoost's Booster wants a DMatrix each time."""
     if hasattr(model, "predict_proba"):
         return model.predict_proba(matrix)[:, 1]
     import xgboost as xgb  # noqa: PLC0415 (only its own models need it)

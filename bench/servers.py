@@ -132,6 +132,13 @@ def arrays_a_second(port: int, size: int) -> float:
     return size / median(times)
 
 
+def array_in_a_script(size: int, **environment: str) -> float:
+    """Customers a second that json.loads, dv.transform and the model's own library score of an array."""
+    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, str(HERE / "sklearn_array.py"), str(size)]
+    found = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}", **environment}
+    return float(subprocess.run(command, env=found, capture_output=True, text=True, check=True).stdout)
+
+
 def require(*programs: str) -> None:
     """End where one of these is not there, or only one core is."""
     for program in programs:

@@ -8,8 +8,6 @@ import argparse
 import json
 import os
 import pickle
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +25,7 @@ from servers import (
     ROOT,
     SERVER_CORE,
     Contender,
+    array_in_a_script,
     arrays_a_second,
     family,
     free_port,
@@ -114,11 +113,9 @@ def seconds_to_explain(port: int, customer: dict) -> float:
 
 def in_a_script(model: Path, path: Path) -> tuple[float, float]:
     """Customers a second that the model's own library scores of an array, and of a table with pandas."""
-    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, str(HERE / "sklearn_array.py"), str(ARRAY)]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}", "BENCH_MODEL": str(model), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    seconds = tables.in_a_script(path, SERVER_CORE, BENCH_MODEL=str(model), OMP_NUM_THREADS="1")
-    return float(done.stdout), TABLE_ROWS / seconds
+    environment = {"BENCH_MODEL": str(model), "OMP_NUM_THREADS": "1"}
+    seconds = tables.in_a_script(path, SERVER_CORE, **environment)
+    return array_in_a_script(ARRAY, **environment), TABLE_ROWS / seconds
 
 
 def page(rounds: list[dict[str, Figures]], scripts: list[dict[str, tuple[float, float]]]) -> str:
@@ -193,12 +190,12 @@ def main() -> None:
         path = folder / "table.csv"
         tables.write(TABLE_ROWS, path)
         contenders = [Contender(LINEAR, (*GUNICORN, "predict:app"), ROOT)]
-        for kind, peer in zip(KINDS, ("flask_sklearn:app", "flask_xgboost:app"), strict=True):
+        for kind in KINDS:
             model = str(models[kind])
             served, of_peer = (("SERVING_MODEL", model),), (("BENCH_MODEL", model), ("OMP_NUM_THREADS", "1"))
             contenders += [
                 Contender(f"this service, {kind}", (*GUNICORN, "predict:app"), ROOT, served),
-                Contender(f"Flask, {kind}", (*GUNICORN, peer), HERE, of_peer),
+                Contender(f"Flask, {kind}", (*GUNICORN, "flask_plain:app"), HERE, of_peer),
             ]
         for number in range(options.rounds):
             rounds.append({each.name: alone(each, *scripts_of_wrk, path.read_bytes()) for each in contenders})

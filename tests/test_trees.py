@@ -30,6 +30,7 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from test_trial import put
 
 from serving.model import ubjson
 from serving.model.base import About, Model
@@ -486,13 +487,6 @@ def of_scikit_learn() -> tuple[DictVectorizer, dict[str, Any]]:
     }
 
 
-def put(field: str, node: int, value: Any) -> Callable[[Any], None]:
-    def change(state: Any) -> None:
-        state["nodes"][field][node] = value
-
-    return change
-
-
 def claim(state: Any) -> None:
     state["node_count"] = 10**6
 
@@ -530,10 +524,6 @@ class Claiming:
         return make, arguments, state
 
 
-def pickled(pair: tuple[Any, Any]) -> bytes:
-    return pickle.dumps(pair)
-
-
 @pytest.mark.parametrize("kind", ["tree", "forest", "gradient"])
 @pytest.mark.parametrize("damage", TREE_DAMAGE)
 def test_a_damaged_tree_is_refused(damage, kind, tmp_path):
@@ -547,7 +537,7 @@ def test_a_damaged_tree_is_refused(damage, kind, tmp_path):
     }
     holder = tree[kind]()
     holder.tree_ = Claiming(holder.tree_, change)
-    refused(tmp_path, pickled((vectorizer, damaged)), said)
+    refused(tmp_path, pickle.dumps((vectorizer, damaged)), said)
 
 
 def refused(folder: Path, data: bytes, said: str) -> None:
@@ -578,7 +568,7 @@ def test_leaves_without_shares_are_refused(change, said, tmp_path):
     vectorizer, classifiers = of_scikit_learn()
     damaged = copy.deepcopy(classifiers["tree"])
     damaged.tree_ = Claiming(damaged.tree_, change)
-    refused(tmp_path, pickled((vectorizer, damaged)), said)
+    refused(tmp_path, pickle.dumps((vectorizer, damaged)), said)
 
 
 HISTOGRAM_DAMAGE = {
@@ -598,7 +588,7 @@ def test_damaged_histogram_boosting_is_refused(damage, tmp_path):
     if field == "bitset_idx":
         nodes["is_categorical"][0] = 1
     nodes[field][0] = value
-    refused(tmp_path, pickled((vectorizer, damaged)), said)
+    refused(tmp_path, pickle.dumps((vectorizer, damaged)), said)
 
 
 def test_trees_for_other_features_than_the_vectorizers_are_refused(tmp_path):
@@ -609,9 +599,9 @@ def test_trees_for_other_features_than_the_vectorizers_are_refused(tmp_path):
         DictVectorizer(sparse=False).fit(RECORDS["plain"] + others),
     ):
         for kind in classifiers:
-            refused(tmp_path, pickled((other, classifiers[kind])), "features")
+            refused(tmp_path, pickle.dumps((other, classifiers[kind])), "features")
         plain = HistGradientBoostingClassifier(max_iter=1).fit([[1.0], [2.0]] * 30, [0, 1] * 30)
-        refused(tmp_path, pickled((other, plain)), "features")
+        refused(tmp_path, pickle.dumps((other, plain)), "features")
         (tmp_path / "dv.bin").write_bytes(pickle.dumps(other))
         with pytest.raises(BadModel, match="features, and its vectorizer"):
             read(tmp_path / "dv.bin", FILES / "xgboost-3.0.5" / "model.json")

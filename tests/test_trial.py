@@ -62,7 +62,7 @@ def tampered(tree: DecisionTreeClassifier, change: Callable[[Any], None]) -> Dec
     return other
 
 
-def put(field: str, node: int, value: int) -> Callable[[Any], None]:
+def put(field: str, node: int, value: float) -> Callable[[Any], None]:
     def change(state: Any) -> None:
         state["nodes"][field][node] = value
 

@@ -1,5 +1,7 @@
 """What the service asks of a model, whatever kind it is."""
 
+import math
+from collections.abc import Iterable
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -33,6 +35,13 @@ class Reason(Struct, frozen=True, gc=False):
 
 # What reasons are shares of.
 Unit = Literal["log-odds", "probability"]
+
+
+def logistic(sums: Iterable[float]) -> list[float]:
+    """The probabilities that log-odds are."""
+    exp = math.exp
+    # exp ends at 709; at 700 the probability is 0 to 304 places.
+    return [1.0 / (1.0 + exp(-each)) if each > -700.0 else 0.0 for each in sums]
 
 
 class NotExplainable(ValueError):

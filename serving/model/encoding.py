@@ -87,34 +87,28 @@ class _Feature:
 class Encoder:
     """The ranks of a field's values in the columns of its features, and the results of their tests.
 
-    `texts` has for each feature the text that it is one-hot for, or None for a number.
+    `columns` has those of each feature that is tested, by the text that it is one-hot for, or None for a number.
     """
 
     def __init__(
         self,
         field: Field,
-        columns: Sequence[Column],
-        texts: Mapping[int, str | None],
+        columns: Mapping[str | None, Sequence[Column]],
         ensemble: Ensemble,
-        scaling: Sequence[Operation] | None,
+        scaling: Sequence[Operation],
     ):
         self.field = field
-        self.width = len(columns)
-        by_feature: dict[int, list[Column]] = {}
-        for column in columns:
-            by_feature.setdefault(column.feature, []).append(column)
         self._features = [
-            _Feature(of, ensemble, [(operate, operands[feature]) for operate, operands in scaling or ()])
-            for feature, of in by_feature.items()
+            _Feature(of, ensemble, [(operate, operands[of[0].feature]) for operate, operands in scaling])
+            for of in columns.values()
         ]
-        # By text, or None, its feature's place.
-        self._places = {texts[feature]: place for place, feature in enumerate(by_feature)}
+        self.width = sum(feature.width for feature in self._features)
+        self._places = {text: place for place, text in enumerate(columns)}
         self._columns = [*pairwise(accumulate((feature.width for feature in self._features), initial=0))]
         self._tests = [*pairwise(accumulate((feature.tests for feature in self._features), initial=0))]
         # What a value comes to that has none of the features.
-        absent = math.nan if ensemble.absent_is_missing else 0.0
-        self._ranks = [rank for feature in self._features for rank in feature.ranks(absent)]
-        self._results = b"".join(feature.results(absent) for feature in self._features)
+        self._ranks = [rank for feature in self._features for rank in feature.ranks(ensemble.absent)]
+        self._results = b"".join(feature.results(ensemble.absent) for feature in self._features)
 
     def _feature(self, value: Any) -> tuple[int | None, float]:
         """The place of a value's feature, where it has one that is tested, and what it is in it."""

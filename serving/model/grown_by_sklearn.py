@@ -13,20 +13,18 @@ GRADIENT = ("sklearn.ensemble._gb", "GradientBoostingClassifier")
 HISTOGRAM = ("sklearn.ensemble._hist_gradient_boosting.gradient_boosting", "HistGradientBoostingClassifier")
 CLASSES = {*TREES, *FORESTS, GRADIENT, HISTOGRAM}
 
-# What else their pickles name: what they consist of, and how they were trained.
+# What else their pickles name, besides the helpers of all: what they consist of, and how they were trained.
 _HISTOGRAM = "sklearn.ensemble._hist_gradient_boosting"
 PARTS: set[Global] = {
     *CLASSES,
     ("sklearn.tree._classes", "DecisionTreeRegressor"),
     ("sklearn.tree._classes", "ExtraTreeRegressor"),
     ("sklearn.dummy", "DummyClassifier"),
-    ("sklearn.tree._tree", "Tree"),
     *(("sklearn.ensemble._gb_losses", name) for name in ("BinomialDeviance", "ExponentialLoss")),
-    *(("sklearn._loss.loss", name) for name in ("HalfBinomialLoss", "ExponentialLoss")),
-    *(("sklearn._loss.link", name) for name in ("Interval", "LogitLink", "HalfLogitLink")),
+    ("sklearn._loss.loss", "ExponentialLoss"),
+    ("sklearn._loss.link", "HalfLogitLink"),
     (f"{_HISTOGRAM}.loss", "BinaryCrossEntropy"),
     (f"{_HISTOGRAM}.binning", "_BinMapper"),
-    (f"{_HISTOGRAM}.predictor", "TreePredictor"),
     *(("_loss", name) for name in LOSSES),
     *(("sklearn._loss._loss", name) for name in LOSSES),
     ("sklearn.preprocessing._label", "LabelEncoder"),
@@ -83,9 +81,9 @@ def _shares(classifier: Inert, states: list[dict[str, Any]], width: int) -> Ense
 
 
 def _tree_of_shares(tree: Inert, width: int) -> Tree:
-    found, values = _tree(tree, width)
-    no, yes = values[::2], values[1::2]
-    if len(values) != 2 * len(found.left) or min(values) < 0:
+    found = _tree(tree, width)
+    no, yes = found.value[::2], found.value[1::2]
+    if len(found.value) != 2 * len(found.left) or min(found.value) < 0:
         raise BadModel("it has a tree of other than two classes, or with shares that are none")
     return found._replace(value=[each / (each + other) if each else 0.0 for each, other in zip(yes, no, strict=True)])
 
@@ -102,8 +100,8 @@ def _gradient(state: dict[str, Any], width: int) -> Ensemble | None:
 
 
 def _scaled(tree: Inert, width: int, learning_rate: float) -> Tree:
-    found, values = _tree(tree, width)
-    return found._replace(value=[learning_rate * value for value in values])
+    found = _tree(tree, width)
+    return found._replace(value=[learning_rate * value for value in found.value])
 
 
 def _start(init: Any) -> float | None:
@@ -116,8 +114,8 @@ def _start(init: Any) -> float | None:
     return math.log(share / (1 - share))
 
 
-def _tree(tree: Inert, width: int) -> tuple[Tree, list[float]]:
-    """A tree and all that its nodes have for values. Raises `BadModel`."""
+def _tree(tree: Inert, width: int) -> Tree:
+    """A tree, with all that its nodes have for values. Raises `BadModel`."""
     nodes, values = tree.state["nodes"], tree.state["values"].values
     if tree.arguments[0] != width:
         raise BadModel("it has a tree for other features than its own")
@@ -126,7 +124,7 @@ def _tree(tree: Inert, width: int) -> tuple[Tree, list[float]]:
     names = ("left_child", "right_child", "feature", "threshold", "weighted_n_node_samples")
     left, right, feature, threshold, cover = nodes.columns(*names)
     missing_left = nodes.columns("missing_go_to_left")[0] if nodes.has("missing_go_to_left") else (False,) * len(left)
-    return Tree(left, right, feature, threshold, missing_left, values, cover), values
+    return Tree(left, right, feature, threshold, missing_left, values, cover)
 
 
 def _knows_missing(classifier: Inert) -> bool:

@@ -21,8 +21,6 @@ PARTS: set[Global] = {
     *CLASSES,
     ("xgboost.compat", "XGBoostLabelEncoder"),
     ("sklearn.preprocessing._label", "LabelEncoder"),
-    ("xgboost.callback", "EarlyStopping"),
-    ("xgboost.callback", "EvaluationMonitor"),
 }
 
 # The objectives whose answer is the logistic function of the sum.

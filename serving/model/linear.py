@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from serving.fields import Field
-from serving.model.base import About, NotExplainable, Reason, Unit
+from serving.model.base import About, NotExplainable, Reason, Unit, logistic
 from serving.model.packing import Parts, features, folded
 from serving.model.stand_ins import FLOAT64, BadModel, Global
 from serving.records import ZERO, Columns
@@ -89,9 +89,7 @@ class LinearModel:
             sums: Iterable[float] = [sum(map(call, self._parts, next(zip(*columns, strict=True))), self._intercept)]
         else:
             sums = map(sum, zip(*map(map, self._parts, columns), strict=True), repeat(self._intercept))
-        exp = math.exp
-        # exp ends at 709; at 700 the probability is 0 to 304 places.
-        return [1.0 / (1.0 + exp(-each)) if each > -700.0 else 0.0 for each in sums]
+        return logistic(sums)
 
     def reasons(self, columns: Columns) -> list[list[Reason]]:
         """For each record each field's share of the log-odds, less the average training record's."""

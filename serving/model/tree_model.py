@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from serving.model.base import About, Reason, Unit
+from serving.model.base import About, Reason, Unit, logistic
 from serving.model.encoding import Encoder
 from serving.model.packing import Parts, features
-from serving.model.trees import Ensemble, Nodes, laid_out
+from serving.model.trees import Column, Ensemble, Nodes, laid_out
 from serving.records import Absent, Columns
 from serving.schema import Schema
 
@@ -32,9 +32,7 @@ class TreeModel:
         self.schema = schema
         self.about = about
         self.reasons_unit: Unit | None = "log-odds" if ensemble.is_logistic else "probability"
-        self.absent = Absent(
-            number=math.nan if ensemble.absent_is_missing else 0.0, blank=math.nan if ensemble.knows_missing else 0.0
-        )
+        self.absent = Absent(number=ensemble.absent, blank=math.nan if ensemble.knows_missing else 0.0)
         names, separator = parts.vectorizer.state["feature_names_"], parts.vectorizer.state["separator"]
         places = {name: place for place, name in enumerate(names)}
         by_field = [
@@ -43,9 +41,16 @@ class TreeModel:
         ]
         nodes = laid_out(ensemble, [feature for each in by_field for feature in each])
         ensemble = ensemble._replace(trees=())  # they are not needed any more
+        by_feature: dict[int, list[Column]] = {}
+        for column in nodes.columns:
+            by_feature.setdefault(column.feature, []).append(column)
+        scaling = parts.scaling or []
         self._encoders = [
             Encoder(
-                field, [column for column in nodes.columns if column.feature in texts], texts, ensemble, parts.scaling
+                field,
+                {text: by_feature[feature] for feature, text in texts.items() if feature in by_feature},
+                ensemble,
+                scaling,
             )
             for field, texts in zip(schema.fields, by_field, strict=True)
         ]
@@ -62,11 +67,8 @@ class TreeModel:
         else:
             sums = self.many.sums(columns)
         divisor = self._ensemble.divisor
-        if not self._ensemble.is_logistic:
-            return [each / divisor for each in sums]
-        exp = math.exp
-        # exp ends at 709; at 700 the probability is 0 to 304 places.
-        return [1.0 / (1.0 + exp(-each)) if each > -700.0 else 0.0 for each in (total / divisor for total in sums)]
+        scores = [each / divisor for each in sums]
+        return logistic(scores) if self._ensemble.is_logistic else scores
 
     def _sum(self, row: tuple[Any, ...]) -> float:
         """The sum of the values of the leaves that a record comes to."""

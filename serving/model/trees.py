@@ -61,6 +61,11 @@ class Ensemble(NamedTuple):
     absent_is_missing: bool = False
     missing: float = math.nan
 
+    @property
+    def absent(self) -> float:
+        """What a feature is that is absent; NaN is missing."""
+        return math.nan if self.absent_is_missing else 0.0
+
 
 class Column(NamedTuple):
     """The tests of one feature, in the order of their thresholds, or one test by category.
