@@ -141,8 +141,9 @@ class Running(Service):
     def log(self) -> str:
         """What the server has printed so far, or until it was stopped."""
         if not self._log.closed:
-            self._log.seek(0)
-            self._printed = self._log.read()
+            # Not by seek and read: the place in the file is the server's too, and what it writes then overwrites.
+            file = self._log.fileno()
+            self._printed = os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
         return self._printed
 
     def pids(self) -> list[int]:
