@@ -16,7 +16,7 @@ from serving.model.base import NotExplainable
 from serving.model.stand_ins import BadModel
 from serving.records import NotJSON
 from serving.tables import scored
-from serving.tables.scored import Scored
+from serving.tables.scored import Explain, Scored
 from serving.web import about, bodies, exposition, flask_service, keys, logs, openapi, page, problem, uploads
 from serving.web.counts import Form, Tally
 from serving.web.metrics import meter
@@ -31,6 +31,9 @@ SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
 
 NO_DISK_LEFT = "The service has no disk left to keep the scored table on (a container's /tmp can be a volume)."
+
+# What an address can say of reasons.
+REASONS = {"true": True, "1": True, "": True, "words": True, "false": False, "0": False}
 
 encode = msgspec.json.Encoder().encode
 
@@ -69,10 +72,10 @@ def create_app(settings: Settings) -> Flask:
         environ = request.environ
         if api_keys is not None:
             api_keys.check(environ)
-        explain = bool(environ.get("QUERY_STRING")) and _asks_for_reasons()
+        explain = _explain() if environ.get("QUERY_STRING") else None
         match flask_service.mimetype(environ):
             case flask_service.JSON:
-                return _predicted(bodies.whole(environ, settings.max_json_bytes), explain)
+                return _predicted(bodies.whole(environ, settings.max_json_bytes), bool(explain))
             case flask_service.CSV | flask_service.EXCEL | flask_service.FORM:
                 return _table_answer(_scored_table(explain))
             case other:
@@ -91,7 +94,7 @@ def create_app(settings: Settings) -> Flask:
         meter.scored("array" if records.is_array else "object", records.columns, probabilities, records.unusual)
         return _json(answer)
 
-    def _scored_table(explain: bool) -> Scored:
+    def _scored_table(explain: Explain | None) -> Scored:
         predictor = served.predictor
         tally = Tally(predictor.model.schema)
         try:
@@ -173,15 +176,17 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
-def _asks_for_reasons() -> bool:
-    """Whether the address ends with ?explain=true."""
-    match request.args.get("explain", "false"):
-        case "true" | "1" | "":
-            return True
-        case "false" | "0":
-            return False
-        case other:
-            raise Problem(400, f"explain is {other!r}; it can be true or false.")
+def _explain() -> Explain | None:
+    """What the address asks of reasons, with ?explain=true or ?explain=words&from=0.5."""
+    asked, least = request.args.get("explain", "false"), request.args.get("from", "0")
+    if asked not in REASONS:
+        raise Problem(400, f"explain is {asked!r}; it can be true, false or words.")
+    try:
+        if not 0 <= float(least) <= 1:
+            raise ValueError
+    except ValueError as error:
+        raise Problem(400, f"from is {least!r}; it can be a probability, from 0 to 1.") from error
+    return Explain(float(least), in_words=asked == "words") if REASONS[asked] else None
 
 
 def _refused(status: int, sentence: str, error: Exception) -> Response:

@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
-from serving.fields import BLANKS, Constraints, Field, by_spelling, canonical
+from serving.fields import BLANKS, Constraints, Field, Value, by_spelling, canonical, spelt_out
 
 
 class BadSchema(ValueError):
@@ -87,6 +87,17 @@ class Schema(Struct, frozen=True, dict=True, rename={"missing_values": "missingV
             for place, field in enumerate(self.fields)
             if not field.is_category and (field.least, field.greatest) != (None, None)
         ]
+
+    def in_words(self, field: Field, value: Value) -> str:
+        """A value as people read it: one that is in canonical spelling gets its capital and its spaces."""
+        if value is None or value is UNSET or value != value:
+            return "unknown"
+        text = str(value)
+        if value not in field.values:
+            return f"{value:.12g}" if isinstance(value, float) else text
+        if text in self.words.labels or text != canonical(text):
+            return self.words.labels.get(text, text)
+        return spelt_out(text)
 
     def meant(self, key: str) -> str:
         """The field or id that a key in another spelling stands for; else the key, in canonical spelling where that is

@@ -163,7 +163,7 @@ def test_a_line_without_an_end_is_not_read_on(rows):
             return len(buffer)
 
     with pytest.raises(BadTable, match="line 1 has more than"):
-        table.score(Endless(), Predictor(read(MODEL_FILE)), False, meter)
+        table.score(Endless(), Predictor(read(MODEL_FILE)), None, meter)
 
 
 def test_a_table_without_rows_comes_back_without_rows(service, rows):
@@ -261,6 +261,20 @@ def test_reasons_are_a_column(service, rows):
     )
     expected = "; ".join(f"{r['field']}={r['value']} {r['share']:+}" for r in alone.json["reasons"])
     assert answers[0][-3] == expected
+
+
+def test_the_strongest_reasons_for_a_yes_can_be_had_in_words_and_for_some_rows_only(service, rows):
+    probabilities = [float(row[-4]) for row in scored(service, written(rows))[1:]]
+    least = sorted(probabilities)[1]
+    path = f"/predict?explain=words&from={least!r}"
+    answer = service.request("POST", path, written(rows), {"Content-Type": CSV})
+    found = [row[-3] for row in csv.reader(io.StringIO(answer.body.decode(), newline=""))][1:]
+    assert [bool(cell) for cell in found] == [probability >= least for probability in probabilities]
+    assert found[0] == "Tenure, in months: 1; Contract: Month-to-month; Monthly charges: 29.85"
+    for number in ("2", "-0.1", "nan", "much", ""):
+        answer = service.request("POST", f"/predict?explain=words&from={number}", written(rows), {"Content-Type": CSV})
+        assert answer.status == 400
+        assert "from is" in answer.json["detail"]
 
 
 @pytest.mark.parametrize("start", ["", "\n", "\r\n\r\n"])

@@ -2,16 +2,18 @@
 
 import csv
 from collections.abc import Callable, Collection, Iterator
-from itertools import repeat
+from functools import partial
+from itertools import islice, repeat
 from typing import IO, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from serving import spool
 from serving.errors import BadTable, FieldError
-from serving.model.base import Reason, Unit
+from serving.model.base import Model, Reason, Unit
 from serving.prediction import Predictor
 from serving.records import Columns, Unusual
+from serving.schema import Schema
 from serving.tables.formulas import inert, may_have_formula
 from serving.tables.reader import Dialect, Row, Table
 from serving.tables.rows import RowReader
@@ -37,6 +39,17 @@ class Counting(Protocol):
         """Count records that are none."""
 
 
+class Explain(NamedTuple):
+    """Which rows get reasons, those of at least this probability, and whether in words: the strongest for a yes."""
+
+    least: float = 0.0
+    in_words: bool = False
+
+
+# Reasons that are told in words.
+MOST_REASONS = 3
+
+
 class Scored(NamedTuple):
     """A scored table: a file at its beginning, which is gone when it is closed, and the encoding that it is in."""
 
@@ -45,12 +58,14 @@ class Scored(NamedTuple):
     reasons_unit: Unit | None
 
 
-def score(upload: IO[bytes], predictor: Predictor, explain: bool, counting: Counting, most: int = MOST_BYTES) -> Scored:
+def score(
+    upload: IO[bytes], predictor: Predictor, explain: Explain | None, counting: Counting, most: int = MOST_BYTES
+) -> Scored:
     """Score a table, and give it back in the dialect that it came in.
 
-    A row that is no record keeps its place, without scores and with its errors in words. With
-    `explain` there is a column `reasons` too. Raises `BadTable` where the upload is no table or becomes `most` bytes,
-    `InvalidRecords` where it lacks a field, `NotExplainable`, `TooMuch` and, where the disk is full, `OSError`.
+    A row that is no record keeps its place, without scores and with its errors in words. With `explain` there is a
+    column `reasons` too, blank where a row has none. Raises `BadTable` where the upload is no table or becomes `most`
+    bytes, `InvalidRecords` where it lacks a field, `NotExplainable`, `TooMuch` and, where the disk is full, `OSError`.
     """
     schema = predictor.model.schema
     # Of thousands of fields the names alone can be more.
@@ -71,7 +86,7 @@ def score(upload: IO[bytes], predictor: Predictor, explain: bool, counting: Coun
         raise
 
 
-def _pieces(table: Table, predictor: Predictor, explain: bool, counting: Counting) -> Iterator[str]:
+def _pieces(table: Table, predictor: Predictor, explain: Explain | None, counting: Counting) -> Iterator[str]:
     """The scored table, some hundred rows at a time."""
     model, header, dialect = predictor.model, table.header, table.dialect
     read_rows = RowReader(model.schema, header, predictor.lenient, table.delimiter, model.absent)
@@ -82,7 +97,7 @@ def _pieces(table: Table, predictor: Predictor, explain: bool, counting: Countin
     piece = _Piece()
     write = _writer(piece, dialect)
     piece.write("\ufeff" * dialect.has_mark)
-    write([*map(inert, [*header, f"{target}_probability", target]), *["reasons"] * explain, "note", "error"])
+    write([*map(inert, [*header, f"{target}_probability", target]), *["reasons"] * bool(explain), "note", "error"])
     decimal = ""
     is_to_be_said = not "".join(header).isascii()  # that the header was converted, in the first row
     for block in table.blocks():
@@ -99,7 +114,7 @@ def _pieces(table: Table, predictor: Predictor, explain: bool, counting: Countin
             lines_of_block = (line or "" for _, line in block)
             piece += map(dialect.delimiter.join, zip(lines_of_block, *scores, ends, strict=False))
         else:
-            reasons = map(_in_words, model.reasons(columns)) if explain else repeat("")
+            reasons = _reasons(model, columns, probabilities, explain) if explain else repeat("")
             answers = zip(*scores, reasons, map(unusual.get, range(len(probabilities))), strict=False)
             for (cells, _), error in zip(block, errors, strict=True):
                 probability, decision, reason, names = ("", "", "", None) if error else next(answers)
@@ -112,7 +127,7 @@ def _pieces(table: Table, predictor: Predictor, explain: bool, counting: Countin
                 else:
                     for position in others:
                         cells[position] = inert(cells[position])
-                write([*cells, probability, decision, *[reason] * explain, "; ".join(notes), inert(error)])
+                write([*cells, probability, decision, *[reason] * bool(explain), "; ".join(notes), inert(error)])
         yield "".join(piece)
         piece.clear()
     yield "".join(piece)
@@ -171,7 +186,23 @@ def _written(probabilities: list[float], decimal: str) -> list[str]:
     return msgspec.json.encode(probabilities).decode().strip("[]").replace(",", ";").replace(".", decimal).split(";")
 
 
-def _in_words(reasons: list[Reason]) -> str:
+def _reasons(model: Model, columns: Columns, probabilities: list[float], explain: Explain) -> Iterator[str]:
+    """The reasons for each probability, as a cell; blank for those that are not to be explained."""
+    wanted = [place for place, each in enumerate(probabilities) if each >= explain.least]
+    columns = [[column[place] for place in wanted] for column in columns]
+    found = model.reasons(columns) if wanted else []
+    told = map(partial(_in_words, model.schema), found) if explain.in_words else map(_shares, found)
+    cells = dict(zip(wanted, told, strict=True))
+    return (cells.get(place, "") for place in range(len(probabilities)))
+
+
+def _in_words(schema: Schema, reasons: list[Reason]) -> str:
+    strongest = islice((reason for reason in reasons if reason.share > 0), MOST_REASONS)
+    told = [(schema.fields[schema.names[reason.field]], reason.value) for reason in strongest]
+    return inert("; ".join(f"{field.label}: {schema.in_words(field, value)}" for field, value in told))
+
+
+def _shares(reasons: list[Reason]) -> str:
     # What is missing, None or NaN, is no value.
     values = ("" if reason.value is None or reason.value != reason.value else reason.value for reason in reasons)
     words = zip(reasons, values, strict=True)

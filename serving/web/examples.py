@@ -60,7 +60,7 @@ def _another_method(path: str, method: str = "DELETE", taken: str = "GET and HEA
 
 
 BREAKS_OFF = "The body is not JSON: Input data was truncated."
-PERHAPS = "explain is 'perhaps'; it can be true or false."
+PERHAPS = "explain is 'perhaps'; it can be true, false or words."
 OTHER_TYPE = "Send the header Content-Type: application/json, or text/csv for a table (it is application/xml)."
 
 
@@ -96,7 +96,7 @@ def always(predictor: Predictor) -> list[Example]:
         found.append(_refused("invalid", "A value that is not allowed", bad, 422, detail, errors=told))
     upload = _csv([[*record], [*record.values()], [*bad.values()]]).encode()
     with contextlib.suppress(BadTable, InvalidRecords):  # names can be such that no table has them
-        with scored.score(io.BytesIO(upload), predictor, False, Tally(schema)).file as file:
+        with scored.score(io.BytesIO(upload), predictor, None, Tally(schema)).file as file:
             answer = file.read().decode()
         found.append(Example("table", "A table with a bad row", "POST", "/predict", 200, answer, upload, CSV))
     return found

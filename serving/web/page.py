@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serving.fields import Field, canonical, spelt_out
+from serving.fields import Field
 from serving.prediction import Predictor
 from serving.schema import Schema
 from serving.web import about
@@ -21,14 +21,6 @@ def groups(schema: Schema) -> list[tuple[str, list[tuple[str, Field]]]]:
     return found
 
 
-def in_words(value: str | int, schema: Schema) -> str:
-    """A value as people read it: one that is in canonical spelling gets its capital and its spaces."""
-    text = str(value)
-    if text in schema.words.labels or text != canonical(text):
-        return schema.words.labels.get(text, text)
-    return spelt_out(text)
-
-
 def line(pairs: list[tuple[float, float]]) -> str:
     """Pairs of numbers from 0 to 1 as the points of an SVG line, from the lower left."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in dots(pairs))
@@ -45,7 +37,6 @@ def context(predictor: Predictor, hide: bool = False) -> dict[str, Any]:
     tenths = model.training.calibration if model.training else []
     return {
         "groups": groups(model.schema),
-        "in_words": in_words,
         "words": model.schema.spoken,
         "schema": model.schema,
         "model": model,
