@@ -1,4 +1,4 @@
-// A CSV that comes in pieces, cut into rows.
+// A CSV that comes in pieces, cut into rows; and a row as a line of one.
 
 const QUOTE = 34;
 const NEWLINE = 10;
@@ -42,4 +42,13 @@ export function reader(delimiter, onRow) {
 
 function plain(cell) {
   return cell.startsWith('"') ? cell.slice(1, -1).replaceAll('""', '"') : cell;
+}
+
+/** A row as a line, without its end: cells are quoted where they must be. */
+export function line(cells, delimiter) {
+  return cells.map((cell) => (needsQuotes(cell, delimiter) ? `"${cell.replaceAll('"', '""')}"` : cell)).join(delimiter);
+}
+
+function needsQuotes(cell, delimiter) {
+  return cell.includes(delimiter) || /["\r\n]/.test(cell);
 }

@@ -1,11 +1,11 @@
 // A table is sent, comes back scored, and is shown by threshold.
 
-import { reader } from "./csv.js";
-import { Problem, post, show } from "./service.js";
+import { budget, offer, withdraw } from "./campaign.js";
+import { ADDED, numberOf, readRows, spelt } from "./scored.js";
+import { post } from "./service.js";
+import { FirstRows, counted, percent, whole } from "./words.js";
 
 const EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
-const PIECE = 1 << 20; // bytes of the answer that are read at once, so that the page stays alive in between
-const MOST_BAD_ROWS = 50;
 const BINS = 20;
 
 const byId = (id) => document.getElementById(id);
@@ -13,17 +13,19 @@ const file = byId("file");
 const drop = byId("drop");
 const threshold = byId("threshold");
 const { record, records, positives } = document.body.dataset;
-const spelt = (name) => name.trim().toLowerCase().replaceAll(" ", "_");
 const idColumn = spelt(document.body.dataset.id);
-const whole = new Intl.NumberFormat("en");
-const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 0 });
+const precise = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 let running = new AbortController(); // the table that is under way
 let probabilities = new Float64Array(); // of the last table's scored rows, ascending
 
 file.addEventListener("change", () => file.files.length && score(file.files[0]));
 byId("cancel").addEventListener("click", () => running.abort());
-threshold.addEventListener("input", showThreshold);
+threshold.addEventListener("input", () => {
+  byId("budget").value = ""; // what was moved last decides
+  showCut();
+});
+byId("budget").addEventListener("input", showCut);
 
 // A file that misses the drop zone must not replace the page.
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
@@ -36,18 +38,21 @@ drop.addEventListener("drop", ({ dataTransfer }) => {
 
 async function score(table) {
   running.abort();
+  withdraw();
   const mine = (running = new AbortController());
   byId("scored").hidden = true;
   byId("table-problem").hidden = true;
   showProgress(`Sending ${table.name} …`, 0);
+  const type = /\.xlsx$/i.test(table.name) ? EXCEL : "text/csv";
   try {
-    const answer = await post("predict", /\.xlsx$/i.test(table.name) ? EXCEL : "text/csv", table, {
+    const answer = await post("predict", type, table, {
       signal: mine.signal,
       onSent: (share) => (share < 1 ? showProgress(`Sending ${table.name} …`, share) : showProgress("Scoring …")),
     });
     showProgress("Reading the scores …");
     const found = await read(answer, mine.signal);
     showScored(found, table, answer);
+    offer({ file: table, type, answer, columns: found.columns });
   } catch (error) {
     if (error.name !== "AbortError") showProblem(error);
   } finally {
@@ -63,47 +68,26 @@ function showProgress(text, share) {
   else byId("progress-bar").value = share;
 }
 
-/** The probabilities and the bad rows of a scored table. */
+/** The columns that the table came with, the probabilities and the bad rows of a scored table. */
 async function read(answer, signal) {
-  const decoder = new TextDecoder(answer.type.match(/charset=([\w-]+)/)[1]);
   const found = [];
-  const bad = { count: 0, rows: [] };
-  let rows; // the reader, once the header has shown the delimiter
-  let names;
-  let number = 0; // the row's, as a spreadsheet counts: the header is row 1
+  const bad = new FirstRows();
+  let columns;
+  let id; // the place of the id's column
 
-  function onRow(cells) {
-    number += 1;
+  function onRow(cells, number) {
     if (number === 1) {
-      names = cells.map(spelt);
+      columns = cells.slice(0, -ADDED);
+      id = idColumn ? columns.map(spelt).indexOf(idColumn) : -1;
       return;
     }
-    const [probability, , , error] = cells.slice(-4);
-    if (probability !== "") {
-      found.push(Number(probability.replace(",", "."))); // as the table's own numbers are written
-      return;
-    }
-    bad.count += 1;
-    const id = (idColumn && cells[names.indexOf(idColumn)]) ?? "";
-    if (bad.rows.length < MOST_BAD_ROWS) bad.rows.push([number, id, error]);
+    const [probability, , , error] = cells.slice(-ADDED);
+    if (probability !== "") found.push(numberOf(probability));
+    else bad.add(number, cells[id] ?? "", error);
   }
 
-  for (let at = 0; at < answer.size; at += PIECE) {
-    const bytes = await answer.slice(at, at + PIECE).arrayBuffer();
-    signal.throwIfAborted();
-    const text = decoder.decode(bytes, { stream: true });
-    rows ??= reader(delimiterOf(text), onRow);
-    rows.push(text);
-  }
-  rows?.end();
-  return { probabilities: Float64Array.from(found).sort(), bad };
-}
-
-/** The delimiter between the columns that the service added. */
-function delimiterOf(text) {
-  const header = text.match(/note([,;\t|])error\r?\n/);
-  if (!header) throw new Problem(0, "The answer is not a scored table.");
-  return header[1];
+  await readRows(answer, onRow, signal);
+  return { columns, probabilities: Float64Array.from(found).sort(), bad };
 }
 
 function showScored({ probabilities: found, bad }, table, answer) {
@@ -116,44 +100,41 @@ function showScored({ probabilities: found, bad }, table, answer) {
   showBadRows(bad);
   drawHistogram();
   byId("scored").hidden = false;
-  showThreshold();
+  showCut();
   byId("scored-title").focus();
 }
 
-function showBadRows({ count, rows }) {
-  byId("bad").hidden = count === 0;
-  byId("bad-title").textContent = `${counted(count, "row", "rows")} could not be scored`;
-  byId("bad-rows").replaceChildren(...rows.map(tableRow));
-  const more = count - rows.length;
-  show(byId("bad-more"), more ? `And ${whole.format(more)} more, in the table.` : "");
+function showBadRows(bad) {
+  byId("bad").hidden = bad.count === 0;
+  byId("bad-title").textContent = `${counted(bad.count, "row", "rows")} could not be scored`;
+  bad.show(byId("bad-rows"), byId("bad-more"), ", in the table");
 }
 
-function tableRow(cells) {
-  const row = document.createElement("tr");
-  for (const cell of cells) row.insertCell().textContent = cell;
-  return row;
+/** Show which rows are chosen: the most probable ones of a budget, or else those from the threshold on. */
+function showCut() {
+  const isBudget = budget() > 0 && probabilities.length > 0;
+  const rows = isBudget
+    ? Math.min(budget(), probabilities.length)
+    : probabilities.length - firstFrom(threshold.value / 100);
+  const from = isBudget ? probabilities.at(-rows) : threshold.value / 100;
+  byId("threshold-shown").textContent = (isBudget ? precise : percent).format(from);
+  threshold.setAttribute("aria-valuetext", percent.format(threshold.value / 100));
+  byId("chosen").textContent = whole.format(rows);
+  for (const bar of byId("histogram").querySelectorAll(".bar")) bar.classList.toggle("chosen", bar.dataset.middle >= from);
+  byId("histogram").querySelector(".cut").setAttribute("transform", `translate(${100 * from})`);
+  const lower = [...document.querySelectorAll("#thresholds [data-threshold]")].filter(
+    ({ dataset }) => dataset.threshold / 100 <= from,
+  );
+  showEstimate(rows, from, lower.at(-1)?.dataset);
 }
 
-function showThreshold() {
-  const chosen = threshold.value;
-  const from = chosen / 100;
-  const chosenRows = probabilities.length - firstFrom(from);
-  byId("threshold-shown").textContent = percent.format(from);
-  threshold.setAttribute("aria-valuetext", percent.format(from));
-  byId("chosen").textContent = whole.format(chosenRows);
-  for (const bar of byId("histogram").querySelectorAll(".bar")) {
-    bar.classList.toggle("chosen", bar.dataset.from >= from);
-  }
-  byId("histogram").querySelector(".cut").setAttribute("transform", `translate(${chosen})`);
-  showEstimate(chosenRows, document.querySelector(`#thresholds [data-threshold="${chosen}"]`)?.dataset);
-}
-
-/** What the chosen are if they are like those of the test part: `tested` is its row of the threshold. */
-function showEstimate(rows, tested) {
+/** What the chosen are if they are like those of the test part: `tested` is its row of the nearest lower threshold. */
+function showEstimate(rows, from, tested) {
   const note = byId("estimate-note");
   for (const estimate of document.querySelectorAll(".estimate")) estimate.hidden = !tested || tested.chosen === "0";
   if (!tested) {
-    note.textContent = `How many ${positives} are among them is not known: the model file has no training figures.`;
+    const reason = byId("thresholds") ? "of so low a probability" : "at all";
+    note.textContent = `How many ${positives} are among them is not known: the model file has no training figures ${reason}.`;
     return;
   }
   if (tested.chosen === "0") {
@@ -162,10 +143,11 @@ function showEstimate(rows, tested) {
   }
   const hit = tested.positives / tested.chosen;
   const all = byId("thresholds").dataset.positives;
+  const which = tested.threshold / 100 === from ? "this threshold" : `the threshold of ${tested.threshold}%, the nearest below,`;
   byId("positives").textContent = `≈ ${whole.format(Math.round(rows * hit))}`;
   byId("negatives").textContent = `≈ ${whole.format(rows - Math.round(rows * hit))}`;
   note.textContent =
-    `These are estimates from the test part: this threshold chose ${counted(tested.chosen, record, records)} there, ` +
+    `These are estimates from the test part: ${which} chose ${counted(tested.chosen, record, records)} there, ` +
     `${percent.format(hit)} of them ${positives}, and ${percent.format(tested.positives / all)} of all ${positives}. ` +
     `They hold as far as your ${records} are like those.`;
 }
@@ -190,7 +172,7 @@ function drawHistogram() {
   const bars = counts.map((count, bin) => {
     const height = (97 * count) / highest;
     const bar = drawn("rect", { class: "bar", x: (bin + 0.04) * width, y: 100 - height, width: 0.92 * width, height });
-    bar.dataset.from = bin / BINS;
+    bar.dataset.middle = (bin + 0.5) / BINS; // from a budget's cut on, most of a bar
     bar.append(drawn("title", {}, `${percent.format(bin / BINS)} to ${percent.format((bin + 1) / BINS)}: ${counted(count, record, records)}`));
     return bar;
   });
@@ -202,10 +184,6 @@ function drawn(name, attributes, text = "") {
   for (const [attribute, value] of Object.entries(attributes)) element.setAttribute(attribute, value);
   element.textContent = text;
   return element;
-}
-
-function counted(number, one, many) {
-  return `${whole.format(number)} ${Number(number) === 1 ? one : many}`;
 }
 
 function showProblem(error) {

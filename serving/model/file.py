@@ -1,8 +1,6 @@
 """The model file: written, read, and tested on an example."""
 
-import contextlib
 import hashlib
-import os
 import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from serving import schema as schemas
+from serving import whole_file
 from serving.model import figures, grown_by_sklearn, grown_by_xgboost, packing, pickles
 from serving.model.base import About, Model
 from serving.model.figures import TrainingFigures
@@ -44,23 +43,8 @@ def attach(schema: Schema, found: TrainingFigures, classifier: Any) -> None:
 
 
 def write(pair: tuple[Any, Any], path: Path) -> None:
-    """Write the pair of vectorizer and classifier as a pickle.
-
-    It appears under its name once it is complete, so a failure leaves an older file as it was.
-    Raises `OSError`.
-    """
-    unfinished = path.parent / f".{path.name}.{os.getpid()}"
-    try:
-        with unfinished.open("xb") as file:
-            pickle.dump(pair, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+    """Write the pair of vectorizer and classifier as a pickle, whole or not at all. Raises `OSError`."""
+    whole_file.write(path, pickle.dumps(pair))
 
 
 def of(source: Source) -> Model:

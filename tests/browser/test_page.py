@@ -327,9 +327,18 @@ def test_axe_finds_nothing_serious(page, published_csv, tmp_path, scheme, width)
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.set_viewport_size({"width": width, "height": 900})
     table = tmp_path / "bad.csv"
-    table.write_text("\n".join([*published_csv.read_text().splitlines()[:50], "too,short"]))
+    header, *rows = published_csv.read_text().splitlines()[:50]
+    rows = [f"{row},{place}@example.com" for place, row in enumerate(rows)]
+    table.write_text("\n".join([f"{header},email", *rows, "too,short"]))
     page.set_input_files("#file", table)
     expect(page.locator("#bad-title")).to_be_visible()
+    with page.expect_download():
+        page.get_by_role("button", name="Download the plan").click()
+    expect(page.locator("#left-out-title")).to_be_visible()
+    page.fill("#seed", "-1")
+    page.get_by_role("button", name="Download the plan").click()
+    expect(page.locator("#plan-problem")).to_be_visible()
+    page.locator("#left-out").evaluate("part => (part.hidden = false)")  # both at once
     page.locator("summary").click()
     page.fill("[name=tenure]", "-1")
     expect(page.locator("[data-of=tenure]")).to_be_visible()

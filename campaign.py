@@ -1,0 +1,131 @@
+"""Plan a campaign from what the service says, send its letters, and measure what it was worth."""
+
+import argparse
+import getpass
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+try:
+    from serving.campaign import BadCampaign, letters, plan, sending
+    from serving.campaign.service import Service
+except ModuleNotFoundError as error:
+    sys.exit(f"campaign.py needs the package {error.name}; install it with: pipenv sync --dev")
+
+
+def number(least: float, greatest: float = float("inf"), kind: Any = float) -> Any:
+    """What reads an option that is a number within bounds."""
+
+    def read(text: str) -> Any:
+        try:
+            found = kind(text)
+            if least <= found <= greatest and found < float("inf"):
+                return found
+        except ValueError:
+            pass
+        bounds = f"from {least:g}" + (f" to {greatest:g}" if greatest < float("inf") else "")
+        raise argparse.ArgumentTypeError(f"{text} is not a{' whole' * (kind is int)} number {bounds}")
+
+    return read
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="plan, send or measure")
+
+    add = commands.add_parser(
+        "plan", help="choose whom to write to, and whom to leave alone for comparison"
+    ).add_argument
+    add("customers", type=Path, metavar="CUSTOMERS", help="a table that the service scores, with addresses")
+    add("--url", default="http://localhost:9696", help="the service (default: %(default)s)")
+    add("--api-key", default=os.environ.get("SERVING_API_KEY"), help="(default: $SERVING_API_KEY)")
+    add("--budget", type=number(1, kind=int), metavar="N", help="choose so many, the most probable")
+    add("--threshold", type=number(0, 1), metavar="P", help="choose those of at least this probability")
+    add("--value", type=number(0), metavar="MONEY", help="what one who is kept is worth; with --cost: choose who pays")
+    add("--cost", type=number(0), metavar="MONEY", help="what a letter and its discount cost")
+    add("--control", type=number(0, 1), default=0.1, metavar="SHARE", help="left alone (default: %(default)s)")
+    add("--seed", type=number(0, kind=int), default=1, help="of who is left alone (default: %(default)s)")
+    add("--email", metavar="COLUMN", help="the addresses (default: the first column with mail in its name)")
+    add("--output", type=Path, default=Path("campaign.csv"), metavar="FILE", help="(default: %(default)s)")
+
+    add = commands.add_parser("send", help="send the planned letters, each once").add_argument
+    add("plan", type=Path, metavar="PLAN", help="what plan has written, perhaps edited since")
+    add("--template", type=Path, required=True, metavar="FILE", help="the letter: its subject, then its text")
+    add("--smtp", default="smtp://localhost:25", metavar="URL", help="smtp://[USER@]HOST:PORT or smtps://…, with the "
+        "password in SMTP_PASSWORD (default: %(default)s)")  # fmt: skip
+    add("--from", dest="sender", metavar="ADDRESS", help="(default: who you are on this machine)")
+    add("--discount", default="25", metavar="PERCENT", help="what {discount} stands for (default: %(default)s)")
+    add("--rate", type=number(0.001), default=10.0, metavar="N", help="letters a second (default: %(default)s)")
+    add("--skip", type=Path, metavar="FILE", help="addresses that get no letter, one a line or as a table")
+    add("--unsubscribe", metavar="LINK", help="mailto:… or https://…, for the header List-Unsubscribe")
+    add("--retry-unknown", action="store_true", help="send those again that may have arrived")
+    add("--dry-run", action="store_true", help="write the letters as .eml files instead")
+
+    add = commands.add_parser("measure", help="compare what happened with and without a letter").add_argument
+    add("plan", type=Path, metavar="PLAN", help="what plan has written")
+    add("outcomes", type=Path, metavar="OUTCOMES", help="a table with ids and what happened")
+    add("--id", metavar="COLUMN", help="(default: that of the plan's table)")
+    add("--target", metavar="COLUMN", help="(default: what the model is about)")
+    add("--positive", metavar="VALUE", help="the value that is a yes, where they are not yes and no")
+    add("--value", type=number(0), metavar="MONEY", help="what one who was kept is worth")
+    add("--cost", type=number(0), metavar="MONEY", help="what a letter and its discount cost")
+    add("--report", type=Path, default=Path("campaign.html"), metavar="FILE", help="(default: %(default)s)")
+    args = parser.parse_args()
+    if args.command == "plan":
+        ways = [args.budget is not None, args.threshold is not None, args.value is not None and args.cost is not None]
+        if sum(ways) != 1:
+            parser.error("plan: say whom to choose, by one of --budget N, --threshold P, or --value MONEY --cost MONEY")
+    return args
+
+
+def plan_it(args: argparse.Namespace) -> int:
+    asked = plan.Asked(**{name: getattr(args, name) for name in plan.Asked.__struct_fields__})
+    print(*plan.make(Service(args.url, args.api_key), args.customers, asked, args.output), sep="\n")
+    return 0
+
+
+def send(args: argparse.Namespace) -> int:
+    skipped = letters.addresses(args.skip) if args.skip else set()
+    group = [each for each in letters.read(args.plan) if each["group"] == plan.LETTER]
+    people = [each for each in group if each["email"].lower() not in skipped]
+    sender = args.sender or f"{getpass.getuser()}@{socket.gethostname()}"
+    written = letters.Letters(args.template, people, sender, args.discount, args.unsubscribe)
+    print(f"{len(people):,} letters from {sender}, and {len(group) - len(people):,} skipped", flush=True)
+    if args.dry_run:
+        folder = args.plan.with_name(f"{args.plan.stem}-letters")
+        written.save(people, folder)
+        print(f"they are in {folder}, and nothing is sent")
+        return 0
+    stop = Event()
+    for each in (signal.SIGINT, signal.SIGTERM):  # the letter that is under way is sent and noted first
+        signal.signal(each, lambda *_: stop.set())
+    server = sending.Server(args.smtp, os.environ.get("SMTP_PASSWORD", ""))
+    said, is_done = sending.send(args.plan, written, people, server, args.rate, args.retry_unknown, stop)
+    print(*said, sep="\n")
+    return 0 if is_done else 1
+
+
+def measure_it(args: argparse.Namespace) -> int:
+    from serving.campaign import measure  # noqa: PLC0415 (it takes seconds, which the other commands need not wait)
+
+    asked = measure.Asked(**{name: getattr(args, name) for name in measure.Asked.__struct_fields__})
+    print(*measure.measure(args.plan, args.outcomes, asked, args.report), sep="\n")
+    return 0
+
+
+def main() -> int:
+    args = arguments()
+    try:
+        return {"plan": plan_it, "send": send, "measure": measure_it}[args.command](args)
+    except BadCampaign as error:
+        sys.exit(f"campaign.py: {error}")
+    except OSError as error:
+        sys.exit(f"campaign.py: {error.filename}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

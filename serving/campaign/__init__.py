@@ -1,0 +1,8 @@
+"""A campaign: a plan of who is written to, their letters, and what these were worth.
+
+It asks the service over HTTP as others do. What it says to people is in the templates beside this file.
+"""
+
+
+class BadCampaign(ValueError):
+    """A campaign cannot go on; the message says why and what to do."""

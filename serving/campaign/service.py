@@ -1,0 +1,90 @@
+"""The service, as its callers see it: what it serves, and a table that it scores."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+from msgspec import Struct
+
+from serving import spool
+from serving.campaign import BadCampaign
+from serving.model.figures import TrainingFigures
+from serving.schema import Schema
+from serving.tables.reader import Table
+
+# Seconds until a connection is there, and for a table to be scored.
+PATIENCE = (10, 3600)
+
+# Bytes that are read at once; characters of a scored row: its errors can be many times as long as the row was.
+BLOCK, LONGEST = 65_536, 10_000_000
+
+
+class Served(Struct):
+    """What /model tells; `training` is None for a model that another script trained."""
+
+    sha256: str
+    schema: Schema
+    training: TrainingFigures | None
+
+
+class NoReasons(BadCampaign):
+    """The model cannot say why."""
+
+
+class Service:
+    """The service at an address: a bare host, its root or its /predict. The methods raise `BadCampaign`."""
+
+    def __init__(self, address: str, api_key: str | None = None):
+        url = urlsplit(address if "://" in address else f"http://{address}")
+        self._url = url._replace(path=url.path.removesuffix("/predict").rstrip("/")).geturl()
+        # As the bytes that were typed: requests would send text as Latin-1.
+        self._key: dict[str, str | bytes] = {"X-API-Key": os.fsencode(api_key).strip()} if api_key else {}
+
+    def served(self) -> Served:
+        """What the service serves."""
+        try:
+            with self._answer("GET", "/model") as answer:
+                return msgspec.json.decode(answer.content, type=Served)
+        except msgspec.DecodeError as error:
+            raise BadCampaign(f"{self._url} answered, and not as this service does: {error}") from error
+
+    @contextmanager
+    def scored(self, path: Path, explain_from: float | None = None) -> Iterator[Table]:
+        """A table with its scores, and with the reasons in words of rows of at least a probability."""
+        query = "" if explain_from is None else f"?explain=words&from={explain_from!r}"
+        with path.open("rb") as table, spool.file() as kept:
+            with self._answer("POST", f"/predict{query}", table) as answer:
+                kept.writelines(answer.iter_content(BLOCK))
+            kept.seek(0)
+            with Table(kept, lambda name: name in ("note", "error"), LONGEST) as found:
+                yield found
+
+    @contextmanager
+    def _answer(self, method: str, path: str, body: IO[bytes] | None = None) -> Iterator[requests.Response]:
+        headers = {**self._key, "Content-Type": "text/csv"}
+        asked: dict[str, Any] = {"data": body, "headers": headers, "stream": True, "timeout": PATIENCE}
+        try:
+            with requests.request(method, self._url + path, **asked) as answer:
+                if answer.ok:
+                    yield answer
+                else:
+                    raise self._refused(answer)
+        except requests.RequestException as error:
+            raise BadCampaign(f"{self._url} cannot be reached (does the service run?): {error}") from error
+
+    def _refused(self, answer: requests.Response) -> BadCampaign:
+        said = f"{self._url} answered {answer.status_code}"
+        try:
+            problem = answer.json()
+            errors = [f"{each['field']}: {each['message']}" for each in problem.get("errors", ())]
+            said = "; ".join([f"{said}: {problem['detail']}", *errors])
+        except (ValueError, TypeError, KeyError):
+            return BadCampaign(f"{said}, and not as this service does")
+        if answer.status_code == 401:
+            said += " (--api-key, or SERVING_API_KEY)"
+        return NoReasons(said) if answer.status_code == 422 and not errors else BadCampaign(said)

@@ -1,0 +1,257 @@
+"""Plans that campaign.py makes with a real service; tests/browser/test_campaign.py holds them to those of the page."""
+
+import csv
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import GUNICORN, ROOT, Running, run, running
+
+KEY = "4d0fa1"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Running]:
+    with running(GUNICORN, SERVING_API_KEYS=KEY) as started:
+        yield started
+
+
+@pytest.fixture
+def customers(published: pd.DataFrame, tmp_path: Path) -> Path:
+    """The real table's first thousand, with addresses made up."""
+    frame = published.head(1000).copy()
+    frame["email"] = [f"c{number}@example.com" for number in range(1000)]
+    frame["Name"] = [f"Zoë {number}" for number in range(1000)]
+    frame.to_csv(tmp_path / "customers.csv", index=False)
+    return tmp_path / "customers.csv"
+
+
+def plan(service: Running, table: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    output = table.with_name("campaign.csv")
+    asked = [str(table), "--url", f"127.0.0.1:{service.port}", "--output", str(output), *words]
+    done = run("campaign.py", "plan", *asked, **{"SERVING_API_KEY": KEY, **environment})
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.with_name("campaign.csv").open(newline="", encoding="utf-8") as file:
+        return [*csv.DictReader(file)]
+
+
+def refused(done: subprocess.CompletedProcess, *said: str) -> None:
+    """It has ended with one line that says why."""
+    assert done.returncode != 0
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("campaign.py: ")
+    for each in said:
+        assert each in line
+
+
+def scores(service: Running, table: Path) -> dict[str, float]:
+    headers = {"Content-Type": "text/csv", "X-API-Key": KEY}
+    answer = service.request("POST", "/predict", table.read_bytes(), headers).body.decode()
+    return {row["customerID"]: float(row["churn_probability"]) for row in csv.DictReader(answer.splitlines())}
+
+
+def test_it_tells_what_to_expect(service, customers):
+    done = plan(service, customers, "--budget", "200")
+    assert done.returncode == 0, done.stderr
+    found = rows(customers)
+    probabilities = sorted(scores(service, customers).values(), reverse=True)[:200]
+    assert [float(row["probability"]) for row in found] == probabilities
+    training = service.get("/model").json["training"]
+    tested = [each for each in training["thresholds"] if each["threshold"] <= probabilities[-1]][-1]
+    said = done.stdout.splitlines()
+    assert said[0] == (
+        f"200 customers chosen, from a probability of {probabilities[-1]:.3f} on: "
+        "180 to be written to, 20 in the control group"
+    )
+    assert said[1].startswith(f"about {180 * tested['positives'] / tested['chosen']:.0f} leavers get a letter")
+    # The standard error of a difference of two shares: 2.8 of them are told from chance four times of five.
+    mean = sum(probabilities) / 200
+    least = 280 * (mean * (1 - mean) * (1 / 180 + 1 / 20)) ** 0.5
+    assert said[2].startswith(f"with groups of this size a difference of less than {least:.0f} points")
+    assert [row["group"] for row in found].count("control") == 20
+
+
+def test_the_same_seed_gives_the_same_plan_and_another_one_another_control_group(service, customers):
+    groups = []
+    for seed in ("1", "1", "2"):
+        assert plan(service, customers, "--threshold", "0.6", "--seed", seed).returncode == 0
+        groups.append({row["id"] for row in rows(customers) if row["group"] == "control"})
+    assert groups[0] == groups[1]
+    assert len(groups[0]) == len(groups[2])
+    assert len(groups[0] & groups[2]) < len(groups[0]) / 2
+
+
+def test_by_value_and_cost_those_are_chosen_who_pay(service, customers):
+    done = plan(service, customers, "--value", "100", "--cost", "62.5", "--control", "0")
+    assert done.returncode == 0
+    worth = {name: score for name, score in scores(service, customers).items() if 100 * score > 62.5}
+    assert {row["id"] for row in rows(customers)} == {*worth}
+    gain = sum(100 * score - 62.5 for score in worth.values())
+    assert f"expected gain {gain:,.2f}" in done.stdout
+    assert "without a control group nobody will know" in done.stdout
+
+
+def test_who_is_left_out_is_counted_and_listed(service, customers):
+    frame = pd.read_csv(customers, dtype=str)
+    frame.loc[0, "Contract"] = "weekly"
+    frame.loc[1, "email"] = None
+    frame.loc[2, "email"] = "=nobody"
+    frame.loc[3, "email"] = "C4@example.com"
+    frame.loc[6, "customerID"] = "0005-MADEUP"
+    frame.to_csv(customers, index=False)
+    done = plan(service, customers, "--budget", "2000", "--control", "0")
+    assert done.returncode == 0
+    expected = (
+        "5 customers left out (1 invalid, 1 no address, 1 not a usable address, 1 the same address, 1 the same id)"
+    )
+    assert expected in done.stdout
+    assert len(rows(customers)) == 995
+    with (customers.with_name("campaign-left-out.csv")).open(newline="", encoding="utf-8") as file:
+        listed = [*csv.reader(file)]
+    assert listed[0] == ["row", "id", "why"]
+    assert listed[1][:2] == ["2", "0000-MADEUP"]
+    assert listed[1][2].startswith('invalid: contract: the text "weekly"')
+    assert listed[2:] == [
+        ["3", "0001-MADEUP", "no address"],
+        ["4", "0002-MADEUP", "not a usable address: =nobody"],
+        ["6", "0004-MADEUP", "the same address as row 5"],
+        ["8", "0005-MADEUP", "the same id as row 7"],
+    ]
+
+
+def test_the_words_are_those_of_the_model(tmp_path):
+    patients = tmp_path / "patients.csv"
+    lines = [
+        f"P{n},{30 + n % 50},{n % 7},{'yes' if n % 50 + n % 7 > 30 else 'no'},p{n}@example.com" for n in range(400)
+    ]
+    patients.write_text("\n".join(["Patient,Age,Ward,Stroke,Mail", *lines]))
+    model = tmp_path / "stroke.bin"
+    words = ["--target", "stroke", "--id", "patient", "--drop", "mail", "--output", str(model)]
+    assert run("train.py", str(patients), *words).returncode == 0
+    with running(GUNICORN, SERVING_MODEL=str(model)) as service:
+        done = plan(service, patients, "--budget", "50")
+        assert done.returncode == 0, done.stderr
+        assert "50 records chosen" in done.stdout
+        assert "records with stroke get a letter" in done.stdout
+        [first, *_] = rows(patients)
+        assert [*first] == ["id", "email", "probability", "reasons", "group"]
+        assert first["id"].startswith("P")
+        assert "Age: " in first["reasons"]
+
+
+def test_a_model_without_reasons_has_a_plan_without_them(pair, customers, tmp_path):
+    vectorizer, classifier = pickle.loads(pickle.dumps(pair))
+    del classifier.serving_figures_
+    (tmp_path / "other.bin").write_bytes(pickle.dumps((vectorizer, classifier)))
+    with running(GUNICORN, SERVING_MODEL=str(tmp_path / "other.bin")) as service:
+        done = plan(service, customers, "--budget", "20")
+        assert done.returncode == 0, done.stderr
+        assert "how many leavers get a letter is not known" in done.stdout
+        assert {row["reasons"] for row in rows(customers)} == {""}
+
+
+# What cannot be planned
+
+
+def test_without_a_service_or_a_key_it_says_so(service, customers, tmp_path):
+    asked = [str(customers), "--budget", "9", "--output", str(tmp_path / "campaign.csv"), "--url"]
+    refused(
+        run("campaign.py", "plan", *asked, "127.0.0.1:1"),
+        "http://127.0.0.1:1 cannot be reached",
+        "does the service run?",
+    )
+    long = tmp_path / "long.csv"
+    header, *lines = customers.read_text().splitlines()
+    long.write_text("\n".join([header, *20 * lines]))  # refused while it is being sent
+    for table in (customers, long):
+        for key in ("", "wrong", "Zoë"):
+            refused(plan(service, table, "--budget", "9", SERVING_API_KEY=key), "answered 401", "--api-key")
+    assert not (tmp_path / "campaign.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("edit", "words", "said"),
+    [
+        (
+            lambda frame: frame.drop(columns="email"),
+            [],
+            "no column of addresses: name it with --email COLUMN (it has customerID",
+        ),
+        (lambda frame: frame, ["--email", "Contact"], "lacks the column Contact"),
+        (lambda frame: frame.assign(email="none"), [], "nobody in the table can be written to"),
+        (lambda frame: frame.drop(columns="tenure"), [], "tenure: the table lacks this column"),
+        (lambda frame: frame, ["--threshold", "0.99"], "nobody is chosen: the largest probability is 0.8"),
+    ],
+)
+def test_a_table_that_does_not_do_is_told(service, customers, edit, words, said):
+    edit(pd.read_csv(customers, dtype=str)).to_csv(customers, index=False)
+    whom = [] if "--threshold" in words else ["--budget", "9"]
+    refused(plan(service, customers, *whom, *words), said)
+    assert {file.name for file in customers.parent.iterdir()} == {"customers.csv"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "one of --budget N, --threshold P, or --value MONEY --cost MONEY"),
+        (["--budget", "9", "--threshold", "0.5"], "one of --budget N"),
+        (["--value", "9"], "one of --budget N"),
+        (["--budget", "0"], "0 is not a whole number from 1"),
+        (["--threshold", "1.5"], "1.5 is not a number from 0 to 1"),
+        (["--threshold", "nan"], "nan is not a number from 0 to 1"),
+        (["--value", "inf", "--cost", "1"], "inf is not a number from 0"),
+    ],
+)
+def test_options_that_cannot_be_used_are_told(tmp_path, words, said):
+    done = run("campaign.py", "plan", str(tmp_path / "customers.csv"), *words)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+
+
+def test_a_plan_whose_letters_were_sent_is_not_replaced(service, customers, tmp_path):
+    assert plan(service, customers, "--budget", "9").returncode == 0
+    before = (tmp_path / "campaign.csv").read_bytes()
+    (tmp_path / "campaign.sqlite").touch()
+    refused(plan(service, customers, "--budget", "10"), "letters of", "were sent", "--output")
+    assert (tmp_path / "campaign.csv").read_bytes() == before
+
+
+def test_a_plan_that_cannot_be_written_leaves_the_old_one(service, customers, tmp_path):
+    assert plan(service, customers, "--budget", "9").returncode == 0
+    before = (tmp_path / "campaign.csv").read_bytes()
+    frame = pd.read_csv(customers, dtype=str)
+    frame.assign(Name="x" * 200).to_csv(customers, index=False)
+    words = ["plan", str(customers), "--url", service.url, "--output", str(tmp_path / "campaign.csv")]
+    limit = ["sh", "-c", 'ulimit -f 200; trap "" XFSZ; exec "$@"', "sh", sys.executable]  # of 512 bytes each
+    done = subprocess.run(
+        [*limit, "campaign.py", *words, "--budget", "900"],
+        cwd=ROOT,
+        env={**os.environ, "SERVING_API_KEY": KEY, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    refused(done, "campaign.csv: cannot be written")
+    assert (tmp_path / "campaign.csv").read_bytes() == before
+    assert not [*tmp_path.glob(".campaign*")]
+
+
+def test_what_a_plan_was_made_with_is_kept_beside_it(service, customers, tmp_path):
+    plan(service, customers, "--budget", "9", "--seed", "3")
+    made = json.loads((tmp_path / "campaign.json").read_text())
+    assert made["asked"]["seed"] == 3
+    assert made["id"] == "customerID"
+    model = service.get("/model").json
+    assert made["served"]["sha256"] == model["sha256"]
+    assert made["served"]["training"] == model["training"]
+    assert KEY not in (tmp_path / "campaign.json").read_text()

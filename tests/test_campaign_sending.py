@@ -1,0 +1,422 @@
+"""Letters over a real SMTP server in a process of its own: each once, whatever happens."""
+
+import contextlib
+import csv
+import email
+import email.policy
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections import Counter
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+import trustme
+from conftest import GUNICORN, ROOT, free_port, run, running, wait_until
+
+TEMPLATE = """\
+Subject: {discount} % off for you, {first name}
+
+Dear {First name},
+
+you are {id} {{here}}: {reasons}.
+Yours, Zoë
+"""
+
+
+class Inbox:
+    """What a server has taken, and the server."""
+
+    def __init__(self, folder: Path, *options: str):
+        self.folder, self.port = folder, free_port()
+        self.options = options
+        self.url = f"smtp://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        words = [sys.executable, str(ROOT / "tests" / "smtp_server.py"), str(self.port), str(self.folder)]
+        self._process = subprocess.Popen([*words, *self.options], stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout.readline() == "ready\n"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def messages(self) -> list[EmailMessage]:
+        return messages(self.folder)
+
+    def addresses(self) -> list[str]:
+        return [message["X-To"] for message in self.messages()]
+
+    def __len__(self) -> int:
+        return len(os.listdir(self.folder))  # noqa: PTH208 (asked often)
+
+
+def messages(folder: Path) -> list[EmailMessage]:
+    """The messages in a folder's files, in their order."""
+    files = sorted(folder.iterdir())
+    return [email.message_from_bytes(file.read_bytes(), policy=email.policy.SMTP) for file in files]
+
+
+@contextlib.contextmanager
+def server(folder: Path, *options: str) -> Iterator[Inbox]:
+    folder.mkdir()
+    inbox = Inbox(folder, *options)
+    inbox.start()
+    try:
+        yield inbox
+    finally:
+        inbox.kill()
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Iterator[Inbox]:
+    with server(tmp_path / "inbox") as started:
+        yield started
+
+
+def planned(folder: Path, *addresses: str, control: int = 0, **more: str) -> Path:
+    """A plan of people with these addresses, and some in the control group."""
+    plan = folder / "campaign.csv"
+    with plan.open("w", newline="") as file:
+        write = csv.writer(file).writerow
+        write(["id", "email", "probability", "reasons", "group", "First name", *more])
+        for number, address in enumerate([*addresses, *(f"control{number}@example.com" for number in range(control))]):
+            group = "discount" if number < len(addresses) else "control"
+            write([f"A{number}", address, "0.75", "Contract: Month-to-month", group, f"Zoë {number}", *more.values()])
+    (folder / "mail.txt").write_text(TEMPLATE)
+    return plan
+
+
+def command(plan: Path, *words: str) -> list[str]:
+    template = plan.with_name("mail.txt")
+    return [str(ROOT / "campaign.py"), "send", str(plan), "--template", str(template), "--rate", "1000", *words]
+
+
+def send(plan: Path, inbox: Inbox, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    done = run(*command(plan, "--smtp", inbox.url, "--from", "Zoë <zoe@shop.example>", *words), **environment)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def refused(done: subprocess.CompletedProcess, *said: str) -> None:
+    """It has ended with one line that says why."""
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("campaign.py: ")
+    for each in said:
+        assert each in line
+
+
+def test_each_of_the_group_gets_its_letter_once(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com", "+b@example.com", control=2)
+    done = send(plan, inbox, "--discount", "30", "--unsubscribe", "mailto:no@shop.example")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 letters are with the mail server" in done.stdout
+    first, second = inbox.messages()
+    assert (first["X-To"], first["To"], first["X-From"]) == ("a@example.com", "a@example.com", "zoe@shop.example")
+    assert (second["X-To"], second["To"]) == ("+b@example.com", "+b@example.com")
+    assert first["From"] == "Zoë <zoe@shop.example>"
+    assert first["Subject"] == "30 % off for you, Zoë 0"
+    assert first["List-Unsubscribe"] == "<mailto:no@shop.example>"
+    assert first["Message-ID"].endswith("@shop.example>")
+    assert first["Message-ID"] != second["Message-ID"]
+    text = "Dear Zoë 0,\n\nyou are A0 {here}: Contract: Month-to-month.\nYours, Zoë\n"
+    assert first.get_content().replace("\r\n", "\n") == text
+    again = send(plan, inbox)
+    assert again.returncode == 0
+    assert len(inbox) == 2
+
+
+def test_an_address_that_a_spreadsheet_was_kept_from_is_the_address(inbox, tmp_path):
+    assert send(planned(tmp_path, "'=a@example.com", "'b@example.com"), inbox).returncode == 0
+    assert inbox.addresses() == ["=a@example.com", "'b@example.com"]
+
+
+def test_who_unsubscribed_is_skipped(inbox, tmp_path):
+    plan = planned(tmp_path, *(f"a{number}@example.com" for number in range(5)))
+    skip = tmp_path / "gone.csv"
+    skip.write_text("when;who\n1 May;A1@Example.com\n2 May;Zoë <a3@example.com>\n")
+    done = send(plan, inbox, "--skip", str(skip))
+    assert "3 letters from Zoë <zoe@shop.example>, and 2 skipped" in done.stdout
+    assert inbox.addresses() == ["a0@example.com", "a2@example.com", "a4@example.com"]
+    skip.write_text("nobody here\n")
+    refused(send(plan, inbox, "--skip", str(skip)), "gone.csv", "no address")
+    skip.write_text("")
+    assert send(plan, inbox, "--skip", str(skip)).returncode == 0
+    assert len(inbox) == 5
+
+
+def test_who_is_refused_for_now_is_tried_again_and_who_is_refused_for_good_is_noted(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com", "later2@example.com", "never@example.com", "b@example.com")
+    done = send(plan, inbox)
+    assert done.returncode == 0
+    assert inbox.addresses() == ["a@example.com", "b@example.com", "later2@example.com"]
+    assert "3 of 4 letters are with the mail server" in done.stdout
+    assert "never@example.com: 550 5.1.1 No such user here" in done.stdout
+    send(plan, inbox)
+    assert len(inbox) == 3
+
+
+def test_a_dry_run_writes_the_letters_and_sends_nothing(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com", "b@example.com", control=1)
+    folder = tmp_path / "campaign-letters"
+    folder.mkdir()
+    (folder / "77.eml").write_text("from an older plan")
+    done = send(plan, inbox, "--dry-run")
+    assert done.returncode == 0
+    assert len(inbox) == 0
+    letters = messages(folder)
+    assert [letter["To"] for letter in letters] == ["a@example.com", "b@example.com"]
+    assert "Dear Zoë 1," in letters[1].get_content()
+    assert send(plan, inbox).returncode == 0
+    assert len(inbox) == 2
+
+
+def test_the_progress_has_a_rate_and_what_is_left(inbox, tmp_path):
+    plan = planned(tmp_path, *(f"a{number}@example.com" for number in range(30)))
+    words = command(plan, "--smtp", inbox.url)
+    words[words.index("--rate") + 1] = "15"
+    master, terminal = os.openpty()
+    termios.tcsetwinsize(master, (24, 100))
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError), os.fdopen(master, "rb", buffering=0) as screen:
+        while piece := screen.read(4096):
+            shown += piece
+    assert process.wait() == 0
+    assert time.monotonic() - began > 29 / 15  # as slow as it was told to be
+    assert re.search(rb"\d+%\|.*\| 1\d/30 \[00:0\d<00:0\d, 1\d\.\d+ letters/s\]", shown), shown
+
+
+def test_nobody_gets_two_letters_whatever_is_killed(inbox, published, tmp_path):
+    """The whole way with the real table: planned, sent while everything is killed, and measured."""
+    plan = planned(tmp_path)  # for its template
+    frame = published.assign(**{"First name": "Zoë"})
+    frame["email"] = [f"a{number}@example.com" for number in range(len(frame))]
+    frame.to_csv(tmp_path / "customers.csv", index=False)
+    with running(GUNICORN) as service:
+        asked = ["--url", service.url, "--budget", "1111", "--output", str(plan)]
+        assert run("campaign.py", "plan", str(tmp_path / "customers.csv"), *asked).returncode == 0
+    people = [*csv.DictReader(plan.read_text().splitlines())]
+    addresses = [each["email"] for each in people if each["group"] == "discount"]
+    assert len(addresses) == 1000
+    chance = random.Random(7)
+    words = [sys.executable, *command(plan, "--smtp", inbox.url, "--from", "zoe@shop.example")]
+    kills = 0
+    for round_ in range(20):
+        before = len(inbox)
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: len(inbox) > before + chance.randrange(2, 25) or process.poll() is not None)  # noqa: B023
+        if round_ in (6, 13):  # the process must live through a restart of the server
+            inbox.kill()
+            time.sleep(0.3)
+            inbox.start()
+            before = len(inbox)
+            wait_until(lambda: len(inbox) > before + 5)  # noqa: B023
+        time.sleep(0.01 * chance.random())
+        assert process.poll() is None, "all are sent too early"
+        process.kill()
+        process.wait()
+        kills += 1
+    done = run(*words[1:])
+    assert kills == 20
+    got = Counter(inbox.addresses())
+    unknown = re.findall(r"^  (a\d+@example\.com): <.*>$", done.stdout, re.MULTILINE)
+    assert done.returncode == (1 if unknown else 0)
+    assert max(got.values()) == 1
+    assert len(unknown) <= 22
+    assert {*got} | {*unknown} == {*addresses}
+    assert {*addresses} - {*got} <= {*unknown}
+
+    known = {message["X-To"]: message["Message-ID"] for message in inbox.messages()}
+    again = run(*words[1:], "--retry-unknown")
+    assert again.returncode == 0
+    assert "1,000 of 1,000 letters" in again.stdout
+    got = Counter(inbox.addresses())
+    assert {*got} == {*addresses}
+    assert {address for address, times in got.items() if times > 1} <= {*unknown}
+    # A letter that is sent again has the same id, by which mail servers know a double.
+    for message in inbox.messages():
+        assert known.setdefault(message["X-To"], message["Message-ID"]) == message["Message-ID"]
+
+    with (tmp_path / "outcomes.csv").open("w", newline="") as file:
+        write = csv.writer(file).writerow
+        write(["customerID", "Churn"])
+        for each in people:
+            left = chance.random() < float(each["probability"]) - 0.3 * (each["group"] == "discount")
+            write([each["id"], "Yes" if left else "No"])
+    report = str(tmp_path / "report.html")
+    done = run("campaign.py", "measure", str(plan), str(tmp_path / "outcomes.csv"), "--report", report)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^leavers are fewer with a letter by [23]\d\.\d in a hundred", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_between_two_letters(inbox, tmp_path, signal_):
+    plan = planned(tmp_path, *(f"a{number}@example.com" for number in range(400)))
+    words = command(plan, "--smtp", inbox.url)
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: len(inbox) > 20)
+    process.send_signal(signal_)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    sent = len(inbox)
+    assert f"{sent} of 400 letters are with the mail server" in said
+    assert f"{400 - sent} are left" in said
+    assert "may have arrived" not in said
+    assert run(*words).returncode == 0
+    assert len(inbox) == len({*inbox.addresses()}) == 400
+
+
+def test_two_at_once_are_one(inbox, tmp_path):
+    plan = planned(tmp_path, *(f"a{number}@example.com" for number in range(200)))
+    words = [sys.executable, *command(plan, "--smtp", inbox.url)]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
+    wait_until(lambda: len(inbox) > 2)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        refused(send(plan, inbox), "campaign.sqlite is in use")
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert process.wait() == 0
+    assert len(inbox) == len({*inbox.addresses()}) == 200
+
+
+def test_a_disk_that_fills_up_while_sending_loses_nothing(inbox, tmp_path):
+    plan = planned(tmp_path, *(f"a{number}-{'x' * 50}@example.com" for number in range(1000)))
+    words = [sys.executable, *command(plan, "--smtp", inbox.url)]
+    # A file of this process can have 100 kB, and the one of what was sent needs more.
+    limit = ["sh", "-c", 'ulimit -f 200; trap "" XFSZ; exec "$@"', "sh"]
+    limited = subprocess.run([*limit, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    refused(limited, "campaign.sqlite cannot be written")
+    assert 0 < len(inbox) < 1000
+    done = run(*words[1:])
+    assert "may have arrived" not in done.stdout
+    assert done.returncode == 0
+    assert len(inbox) == len({*inbox.addresses()}) == 1000
+
+
+# A server that wants to be trusted, and to know who one is
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A certificate for 127.0.0.1 with its key, and the authority that signed it, as files."""
+    folder = tmp_path_factory.mktemp("certificate")
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    return {"server": str(folder / "server.pem"), "authority": str(folder / "authority.pem")}
+
+
+@pytest.mark.parametrize(("option", "scheme"), [("starttls", "smtp"), ("tls", "smtps")])
+def test_a_user_is_known_over_tls_and_nothing_is_said_to_a_stranger(certificate, tmp_path, option, scheme):
+    plan = planned(tmp_path, "a@example.com")
+    trusting = {"SSL_CERT_FILE": certificate["authority"]}
+    with server(tmp_path / "inbox", f"{option}={certificate['server']}", "user=zoe@shop:s3cret") as inbox:
+        inbox.url = f"{scheme}://zoe%40shop@127.0.0.1:{inbox.port}"
+        refused(send(plan, inbox, SMTP_PASSWORD="s3cret"), "certificate that is not trusted", "SSL_CERT_FILE")
+        refused(send(plan, inbox, SMTP_PASSWORD="wrong", **trusting), "does not take this user", "SMTP_PASSWORD")
+        assert len(inbox) == 0
+        done = send(plan, inbox, SMTP_PASSWORD="s3cret", **trusting)
+        assert done.returncode == 0, done.stderr
+        assert inbox.addresses() == ["a@example.com"]
+        assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_a_password_does_not_go_out_in_the_clear(inbox, tmp_path):
+    inbox.url = f"smtp://zoe@127.0.0.1:{inbox.port}"
+    refused(send(planned(tmp_path, "a@example.com"), inbox, SMTP_PASSWORD="s3cret"), "has no STARTTLS")
+    assert len(inbox) == 0
+
+
+def test_a_sender_who_is_not_let_in_is_nobodys_refusal(tmp_path):
+    plan = planned(tmp_path, "a@example.com", "b@example.com")
+    with server(tmp_path / "inbox", "closed") as inbox:
+        refused(send(plan, inbox), "takes no letters from zoe@shop.example", "554 5.7.1 Relay access denied")
+    with server(tmp_path / "another", "") as inbox:
+        assert send(plan, inbox).returncode == 0
+        assert inbox.addresses() == ["a@example.com", "b@example.com"]
+
+
+# What cannot be sent is said before the first letter
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("Dear {first name}", "its first line must be the subject"),
+        ("Subject: for {name}\n\nDear {name}", "{name} is none of its columns: discount, id, email, probability"),
+        ("Subject: hello\n\nDear {first name}, {", "a single { begins or ends no field"),
+        ("Subject: hello\n\nDear {first name}}", "a single } begins or ends no field"),
+        ("Subject: for {first name}{empty}\n\nDear", "row 2 of the plan: {empty} is blank there"),
+        ("Subject: hello {first name.__class__}\n\nDear", "is none of its columns"),
+        ("Subject: Größe\n\n".encode("latin-1"), "is not in UTF-8"),
+    ],
+)
+def test_a_template_that_does_not_fit_is_told_before_the_first_letter(inbox, tmp_path, template, said):
+    plan = planned(tmp_path, "a@example.com", "b@example.com", empty="")
+    (tmp_path / "mail.txt").write_bytes(template if isinstance(template, bytes) else template.encode())
+    refused(send(plan, inbox), said)
+    assert len(inbox) == 0
+
+
+@pytest.mark.parametrize("name", ["Zoë\nBcc: all@example.com", "Zoë\rBcc: x", "Zoë\a", "Zoë\u2028Bcc: x"])
+def test_a_name_cannot_become_a_header(inbox, tmp_path, name):
+    plan = planned(tmp_path, "a@example.com", "b@example.com", nick=name)
+    (tmp_path / "mail.txt").write_text("Subject: for {nick}\n\nDear {nick}\n")
+    refused(send(plan, inbox), "row 2 of the plan: its subject would have a line break")
+    assert len(inbox) == 0
+
+
+@pytest.mark.parametrize(
+    ("edited", "said"),
+    [
+        (
+            ("a@example.com", '"a@example.com\nBcc: b@example.com"'),
+            "row 2: 'a@example.com\\nBcc: b@example.com' is not a usable",
+        ),
+        (("a@example.com", "a@example.com>"), "row 2: 'a@example.com>' is not a usable address"),
+        (("a@example.com", ""), "row 2: '' is not a usable address"),
+        (("b@example.com", "A@example.com"), "row 3: it has the email of row 2"),
+        (("A1,", "A0,"), "row 3: it has the id of row 2"),
+        (("discount", "discuont"), "row 2: its group is neither discount nor control"),
+        (("0.75", "much"), "row 2: its cells are not those of the header, or its probability is none"),
+        (("0.75,", ""), "row 2: its cells are not those of the header"),
+        (("group", "grup"), "is no plan: it lacks the column group"),
+    ],
+)
+def test_a_plan_that_was_edited_badly_is_told_with_its_row(inbox, tmp_path, edited, said):
+    plan = planned(tmp_path, "a@example.com", "b@example.com")
+    plan.write_text(plan.read_text().replace(*edited, 1))
+    refused(send(plan, inbox), "campaign.csv", said)
+    assert len(inbox) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--from", "nobody"], "'nobody' is no address"),
+        (["--from", "a@b.example\nBcc: c@d.example"], "is no address"),
+        (["--unsubscribe", "no@shop.example"], "is neither mailto:ADDRESS nor https://"),
+        (["--unsubscribe", "https://x.example\nBcc: c@d.example"], "is neither mailto:ADDRESS nor https://"),
+        (["--smtp", "http://127.0.0.1"], "is neither smtp://HOST:PORT nor smtps://HOST:PORT"),
+        (["--smtp", "smtp://127.0.0.1:1"], "the mail server cannot be reached (--smtp)"),
+        (["--template", "no.txt"], "no.txt: No such file"),
+        (["--skip", "no.csv"], "no.csv: No such file"),
+    ],
+)
+def test_options_that_cannot_be_used_are_told(inbox, tmp_path, words, said):
+    refused(send(planned(tmp_path, "a@example.com"), inbox, *words), said)
+    assert len(inbox) == 0
