@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
 
-.PHONY: help serve reload train smoke test fuzz check bench reliability audit licences lock image run-image clean
+.PHONY: help serve reload rollback train smoke test fuzz check bench reliability audit licences lock image run-image clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
@@ -18,6 +18,12 @@ serve: $(READY) ## the service on 127.0.0.1:9696, or on all addresses at PORT
 
 reload: ## have `make serve` take over a new model_C=1.0.bin
 	@kill -HUP "$$(cat .venv/serve.pid 2>/dev/null)" 2>/dev/null || { echo 'No `make serve` is running.' >&2; exit 1; }
+
+MODEL := model_C=1.0.bin
+rollback: ## put back the model file that `make train` replaced, and have `make serve` take it over
+	@test -e "$(MODEL).previous" || { echo 'There is no $(MODEL).previous: nothing was replaced.' >&2; exit 1; }
+	@ln -f "$(MODEL)" "$(MODEL).rolled-back" && mv "$(MODEL).previous" "$(MODEL)" && mv "$(MODEL).rolled-back" "$(MODEL).previous"
+	@$(MAKE) --no-print-directory reload
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest

@@ -65,7 +65,9 @@ def create_app(settings: Settings) -> Flask:
             served.predictor.of_example()
         except Exception as error:
             raise Problem(503, "The model does not score; the service's log says why.") from error
-        return _json({"status": "ok"})
+        if not served.refusal:
+            return _json({"status": "ok"})
+        return _json({"status": "ok", "detail": f"The model is the old one. The new one was refused: {served.refusal}"})
 
     @app.post("/predict")
     def predict() -> Response:

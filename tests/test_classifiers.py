@@ -52,7 +52,8 @@ def test_each_is_served_as_it_answers_or_refused_and_none_hangs(pair, customer, 
     file = tmp_path / "model.bin"
     shutil.copy(MODEL_FILE, file)
     served, refused = [], {}
-    with running([*GUNICORN, "--workers", "2"], SERVING_MODEL=str(file)) as service:
+    settings = {"SERVING_MODEL": str(file), "SERVING_ALLOW_SCHEMA_CHANGE": "1"}  # their schemas are the vectorizer's
+    with running([*GUNICORN, "--workers", "2"], **settings) as service:
         for name, estimator in candidates():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # how well it fits is another question

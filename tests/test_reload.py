@@ -18,6 +18,7 @@ def other(tmp_path_factory) -> bytes:
     del classifier.serving_figures_
     matrix = vectorizer.transform(customers())
     other = LogisticRegression(C=0.001, solver="newton-cholesky").fit(matrix, packaged().target)
+    other.serving_schema_ = classifier.serving_schema_
     return pickle.dumps((vectorizer, other))
 
 

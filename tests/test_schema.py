@@ -362,7 +362,8 @@ def test_one_service_changes_between_tables_under_load(tmp_path, customer):
     asked = {"churn": customer, "stroke": stroke[3]}
     served_file = tmp_path / "model.bin"
     served_file.write_bytes(files["churn"])
-    with running([*GUNICORN, "--workers", "2"], SERVING_MODEL=str(served_file)) as service:
+    settings = {"SERVING_MODEL": str(served_file), "SERVING_ALLOW_SCHEMA_CHANGE": "1"}
+    with running([*GUNICORN, "--workers", "2"], **settings) as service:
         wait_until(lambda: len(workers(service)) == 2)
         stop, wrong, seen = threading.Event(), [], set()
 

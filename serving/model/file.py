@@ -43,8 +43,14 @@ def attach(schema: Schema, found: TrainingFigures, classifier: Any) -> None:
 
 
 def write(pair: tuple[Any, Any], path: Path) -> None:
-    """Write the pair of vectorizer and classifier as a pickle, whole or not at all. Raises `OSError`."""
-    whole_file.write(path, pickle.dumps(pair))
+    """Write the pair of vectorizer and classifier as a pickle, whole or not at all. Raises `OSError`.
+
+    Another file that is replaced is kept as `.previous`: `make rollback` puts it back.
+    """
+    data = pickle.dumps(pair)
+    if path.exists() and (old := path.read_bytes()) != data:
+        whole_file.write(path.with_name(f"{path.name}.previous"), old)
+    whole_file.write(path, data)
 
 
 def of(source: Source) -> Model:

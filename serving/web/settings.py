@@ -17,6 +17,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     model: the model file, or two, separated by a comma; a relative path starts at the service's folder
     schema: a file with the schema of a model file that has none or another one, as /model shows it
     lenient: 1 scores what is missing or not allowed as nothing, as scikit-learn does, and lists it as unusual
+    allow_schema_change: 1 takes over models that break callers too: with another target, a new field, a value gone
     api_keys: the keys that open /predict and /metrics, separated by commas
     api_keys_file: a file with a key a line, which may change while the service runs
     require_key: 1 closes /predict and /metrics while there is no key
@@ -29,6 +30,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     model: str = "model_C=1.0.bin"
     schema: str = ""
     lenient: bool = False
+    allow_schema_change: bool = False
     api_keys: str = ""
     api_keys_file: str = ""
     require_key: bool = False
