@@ -3,6 +3,11 @@
 It asks the service over HTTP as others do. What it says to people is in the templates beside this file.
 """
 
+from pathlib import Path
+
+# Where its templates are.
+FOLDER = Path(__file__).parent
+
 
 class BadCampaign(ValueError):
     """A campaign cannot go on; the message says why and what to do."""

@@ -10,8 +10,8 @@ from msgspec import Struct
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from serving import whole_file
-from serving.campaign import BadCampaign, words
+from serving import reporting, whole_file
+from serving.campaign import FOLDER, BadCampaign
 from serving.campaign.letters import Person, read
 from serving.campaign.plan import CONTROL, LETTER, Made, plain, value
 from serving.errors import BadTable
@@ -148,6 +148,8 @@ def measure(plan: Path, path: Path, asked: Asked, report: Path) -> list[str]:
         earned = [found.letter.people * (each * asked.value - (asked.cost or 0)) for each in found.kept]
     schema = made.served.schema if made else Schema((), target=target)
     said = {"found": found, "earned": earned, "words": schema.spoken, "training": made and made.served.training}
-    lines = words.lines("measured.txt", **said)
-    whole_file.write(report, words.page("report.html", **said, lines=lines, plan=plan.name, made=made).encode())
+    lines = reporting.lines(FOLDER / "measured.txt", **said)
+    whole_file.write(
+        report, reporting.page(FOLDER / "report.html", **said, lines=lines, plan=plan.name, made=made).encode()
+    )
     return [*lines, f"the report is saved to {report}"]

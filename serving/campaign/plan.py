@@ -15,8 +15,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from serving import whole_file
-from serving.campaign import BadCampaign, words
+from serving import reporting, whole_file
+from serving.campaign import FOLDER, BadCampaign
 from serving.campaign.service import NoReasons, Served, Service
 from serving.fields import canonical
 from serving.schema import Schema
@@ -109,8 +109,8 @@ def make(service: Service, table: Path, asked: Asked, output: Path) -> list[str]
     whole_file.write(output.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(made)))
     _write(output, cells, answer)
     kinds = Counter(why.partition(":")[0].partition(" as row")[0] for *_, why in left_out)
-    return words.lines(
-        "expected.txt", **expected(chosen, len(control), made), left_out=kinds, listed=listed, plan=output
+    return reporting.lines(
+        FOLDER / "expected.txt", **expected(chosen, len(control), made), left_out=kinds, listed=listed, plan=output
     )
 
 

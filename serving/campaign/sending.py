@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
-from serving.campaign import BadCampaign, words
+from serving import reporting
+from serving.campaign import FOLDER, BadCampaign
 from serving.campaign.letters import Letters, Person
 
 # Seconds until those that were refused for now are tried again, or a server that is away; they grow.
@@ -25,7 +26,7 @@ PAUSES = (1, 5, 30, 120, 300)
 PATIENCE = 300
 
 # Servers that no network is between.
-HERE = ("localhost", "127.0.0.1", "::1")
+LOCAL = ("localhost", "127.0.0.1", "::1")
 
 # Letters that are named of each kind.
 MOST_NAMED = 20
@@ -54,7 +55,7 @@ class Outbox:
     def letters(self, state: str) -> dict[str, str]:
         """The letters in a state: of each address in lower case what the server said, or else the Message-ID."""
         said = "iif(answer = '', message_id, answer)"
-        return dict(self._run(f"SELECT email, {said} FROM letters WHERE state = ? ORDER BY email", state))
+        return dict(self._run(f"SELECT email, {said} FROM letters WFOLDER state = ? ORDER BY email", state))
 
     def begin(self, email: str, message_id: str) -> str:
         """Note a letter that is about to be sent; gives the Message-ID of its first attempt."""
@@ -64,7 +65,7 @@ class Outbox:
 
     def end(self, email: str, state: str, answer: str) -> None:
         """Note what became of it."""
-        update = "UPDATE letters SET state = ?, at = datetime(), answer = ? WHERE email = ?"
+        update = "UPDATE letters SET state = ?, at = datetime(), answer = ? WFOLDER email = ?"
         self._run(update, state, answer, email.lower())
 
     def _run(self, statement: str, *values: str) -> list[Any]:
@@ -100,7 +101,7 @@ class Server:
             else:
                 smtp = smtplib.SMTP(self._host, self._port, timeout=PATIENCE)
                 smtp.ehlo_or_helo_if_needed()
-                if smtp.has_extn("starttls") and (self._user or self._host not in HERE):
+                if smtp.has_extn("starttls") and (self._user or self._host not in LOCAL):
                     smtp.starttls(context=context)
                 elif self._user:
                     raise BadCampaign(f"{self._name} has no STARTTLS, and the password would go out in the clear")
@@ -209,5 +210,5 @@ def send(
     found = {state: outbox.letters(state) for state in (SENT, SENDING, REFUSED, WAITING)}
     done = {*found[SENT], *found[SENDING], *found[REFUSED]}
     left = sum(person["email"].lower() not in done for person in people)
-    said = words.lines("sent.txt", **found, left=left, people=people, most=MOST_NAMED, outbox=outbox.path)
+    said = reporting.lines(FOLDER / "sent.txt", **found, left=left, people=people, most=MOST_NAMED, outbox=outbox.path)
     return said, not left and not found[SENDING]
