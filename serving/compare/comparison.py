@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from serving import contract
+from serving import compatibility
 from serving.errors import BadTable, InvalidRecords
 from serving.fields import canonical
 from serving.model.base import Model, NotExplainable
@@ -137,7 +137,7 @@ def compare(old: Model, new: Model, path: Path, target: str | None = None, posit
 
     by_probability, by_change = np.argsort(-after, kind="stable"), np.argsort(-abs(after - before), kind="stable")
     return Comparison(
-        breaks=contract.broken(old.schema, new.schema),
+        breaks=compatibility.broken(old.schema, new.schema),
         thresholds=(old.schema.threshold, new.schema.threshold),
         rows=len(rows),
         left_out=len(text.rows) - len(rows),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from serving.contract import BreaksCallers, broken
+from serving.compatibility import BreaksCallers, broken
 from serving.model import trial
 from serving.model.base import Model
 from serving.model.stand_ins import BadModel

@@ -15,7 +15,7 @@ from test_reload import replace as put
 from test_reload import sha256
 
 from serving import schema as schemas
-from serving.contract import broken
+from serving.compatibility import broken
 from serving.fields import Constraints, Field
 from serving.training.telecom import SCHEMA
 
