@@ -33,6 +33,17 @@ def number(least: float, greatest: float = float("inf"), kind: Any = float) -> A
     return read
 
 
+def file(suffix: str) -> Any:
+    """What reads an option that is a file of one kind."""
+
+    def read(text: str) -> Path:
+        if Path(text).suffix != suffix:
+            raise argparse.ArgumentTypeError(f"{text} does not end in {suffix}")
+        return Path(text)
+
+    return read
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="plan, send or measure")
@@ -50,7 +61,7 @@ def arguments() -> argparse.Namespace:
     add("--control", type=number(0, 1), default=0.1, metavar="SHARE", help="left alone (default: %(default)s)")
     add("--seed", type=number(0, kind=int), default=1, help="of who is left alone (default: %(default)s)")
     add("--email", metavar="COLUMN", help="the addresses (default: the first column with mail in its name)")
-    add("--output", type=Path, default=Path("campaign.csv"), metavar="FILE", help="(default: %(default)s)")
+    add("--output", type=file(".csv"), default=Path("campaign.csv"), metavar="FILE", help="(default: %(default)s)")
 
     add = commands.add_parser("send", help="send the planned letters, each once").add_argument
     add("plan", type=Path, metavar="PLAN", help="what plan has written, perhaps edited since")
@@ -58,11 +69,12 @@ def arguments() -> argparse.Namespace:
     add("--smtp", default="smtp://localhost:25", metavar="URL", help="smtp://[USER@]HOST:PORT or smtps://…, with the "
         "password in SMTP_PASSWORD (default: %(default)s)")  # fmt: skip
     add("--from", dest="sender", metavar="ADDRESS", help="(default: who you are on this machine)")
-    add("--discount", default="25", metavar="PERCENT", help="what {discount} stands for (default: %(default)s)")
+    add("--discount", metavar="PERCENT", help="what {discount} stands for (default: the plan's column, or else 25)")
     add("--rate", type=number(0.001), default=10.0, metavar="N", help="letters a second (default: %(default)s)")
     add("--skip", type=Path, metavar="FILE", help="addresses that get no letter, one a line or as a table")
     add("--unsubscribe", metavar="LINK", help="mailto:… or https://…, for the header List-Unsubscribe")
     add("--retry-unknown", action="store_true", help="send those again that may have arrived")
+    add("--retry-refused", action="store_true", help="send those again that were refused for good")
     add("--dry-run", action="store_true", help="write the letters as .eml files instead")
 
     add = commands.add_parser("measure", help="compare what happened with and without a letter").add_argument
@@ -73,7 +85,7 @@ def arguments() -> argparse.Namespace:
     add("--positive", metavar="VALUE", help="the value that is a yes, where they are not yes and no")
     add("--value", type=number(0), metavar="MONEY", help="what one who was kept is worth")
     add("--cost", type=number(0), metavar="MONEY", help="what a letter and its discount cost")
-    add("--report", type=Path, default=Path("campaign.html"), metavar="FILE", help="(default: %(default)s)")
+    add("--report", type=file(".html"), default=Path("campaign.html"), metavar="FILE", help="(default: %(default)s)")
     args = parser.parse_args()
     if args.command == "plan":
         ways = [args.budget is not None, args.threshold is not None, args.value is not None and args.cost is not None]
@@ -90,30 +102,50 @@ def plan_it(args: argparse.Namespace) -> int:
 
 def send(args: argparse.Namespace) -> int:
     skipped = letters.addresses(args.skip) if args.skip else set()
-    group = [each for each in letters.read(args.plan) if each["group"] == plan.LETTER]
-    people = [each for each in group if each["email"].lower() not in skipped]
+    path = args.plan.resolve()  # so that whatever it is reached by, it is known what was sent
+    people = letters.read(path)
+    group = [each for each in people if each.group == plan.LETTER]
+    chosen = [each for each in group if each.email.lower() not in skipped]
+    more = {"discount": args.discount or "25"} if args.discount or "discount" not in people[0].cells else {}
     sender = args.sender or f"{getpass.getuser()}@{socket.gethostname()}"
-    written = letters.Letters(args.template, people, sender, args.discount, args.unsubscribe)
-    print(f"{len(people):,} letters from {sender}, and {len(group) - len(people):,} skipped", flush=True)
+    written = letters.Letters(args.template, sender, more, args.unsubscribe)
+    written.check(chosen)
+    print(f"letters from {sender}: {len(chosen):,}, and {len(group) - len(chosen):,} skipped", flush=True)
     if args.dry_run:
-        folder = args.plan.with_name(f"{args.plan.stem}-letters")
-        written.save(people, folder)
+        folder = path.with_name(f"{path.stem}-letters")
+        written.save(chosen, folder)
         print(f"they are in {folder}, and nothing is sent")
         return 0
-    stop = Event()
-    for each in (signal.SIGINT, signal.SIGTERM):  # the letter that is under way is sent and noted first
-        signal.signal(each, lambda *_: stop.set())
+    again = {sending.SENDING} if args.retry_unknown else set()
+    again |= {sending.REFUSED} if args.retry_refused else set()
     server = sending.Server(args.smtp, os.environ.get("SMTP_PASSWORD", ""))
-    said, is_done = sending.send(args.plan, written, people, server, args.rate, args.retry_unknown, stop)
-    print(*said, sep="\n")
+    under_way = sending.Sending(written, server, args.rate, stopped_by_signals())
+    said, failure, is_done = sending.send(path, people, skipped, under_way, again)
+    print(*said, sep="\n", flush=True)
+    if failure:
+        raise BadCampaign(failure)
     return 0 if is_done else 1
+
+
+def stopped_by_signals() -> Event:
+    """What Ctrl-C and SIGTERM set: the letter that is under way is sent and noted. The second one ends at once."""
+    stop = Event()
+
+    def end(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+        print("campaign.py: ending after this letter", file=sys.stderr)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
+    return stop
 
 
 def measure_it(args: argparse.Namespace) -> int:
     from serving.campaign import measure  # noqa: PLC0415 (it takes seconds, which the other commands need not wait)
 
     asked = measure.Asked(**{name: getattr(args, name) for name in measure.Asked.__struct_fields__})
-    print(*measure.measure(args.plan, args.outcomes, asked, args.report), sep="\n")
+    print(*measure.measure(args.plan.resolve(), args.outcomes, asked, args.report), sep="\n")
     return 0
 
 
@@ -124,7 +156,9 @@ def main() -> int:
     except BadCampaign as error:
         sys.exit(f"campaign.py: {error}")
     except OSError as error:
-        sys.exit(f"campaign.py: {error.filename}: {error.strerror}")
+        sys.exit(f"campaign.py: {error.filename}: {error.strerror}" if error.filename else f"campaign.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("campaign.py: stopped")
 
 
 if __name__ == "__main__":

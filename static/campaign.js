@@ -135,8 +135,7 @@ function showMistakes() {
 /** The places of the id, of the address, and of what goes along: what is no field, nor what the model is about. */
 function placesOf(columns, email) {
   const names = columns.map(spelt);
-  const found = idName ? names.indexOf(spelt(idName)) : -1;
-  const id = found < 0 ? email : found;
+  const id = [idName && names.indexOf(spelt(idName)), names.indexOf("id"), email].find((at) => at !== "" && at >= 0);
   const known = new Set([...JSON.parse(byId("table").dataset.fields), target, ...COLUMNS].map(spelt));
   const others = [...names.keys()].filter((at) => at !== id && at !== email && !known.has(names[at]));
   return { id, email, others };

@@ -12,6 +12,7 @@ from conftest import run
 from sklearn.metrics import roc_auc_score
 
 from serving.campaign import measure
+from serving.campaign.letters import Person
 
 HEADER = ["id", "email", "probability", "reasons", "group"]
 
@@ -136,7 +137,10 @@ def test_unknown_outcomes_count_nowhere_and_are_counted(tmp_path):
         del came[f"A{number}"]
     came["A399"] = ""
     done = measured(planned(tmp_path), happened(tmp_path, {**came, "stranger": "Yes"}), "--target", "churn")
-    assert "11 records have no known outcome and count nowhere: 10 with a letter, 1 in the control group" in done.stdout
+    assert (
+        "without a known outcome: 11 records, who count nowhere (10 with a letter, 1 in the control group)"
+        in done.stdout
+    )
     assert "among 290 records with a letter: 120" in done.stdout
     assert "among 99 records in the control group: 60" in done.stdout
 
@@ -152,7 +156,7 @@ def test_the_interval_holds_the_effect_and_chance_is_not_taken_for_one():
             rows, known = [], {}
             for name, probability in people:
                 group = "control" if name in control else "discount"
-                rows.append({"id": name, "group": group, "probability": f"{probability}"})
+                rows.append(Person(0, {"id": name, "group": group, "probability": f"{probability}"}))
                 known[name] = chance.random() < probability - (effect if group == "discount" else 0)
             found = measure.figures(rows, known).kept
             holds += found.low <= effect <= found.high

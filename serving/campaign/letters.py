@@ -1,16 +1,19 @@
 """A plan and a template -> letters, one message each. Nothing is sent here."""
 
 import re
-from email.errors import MessageError
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, localtime, parseaddr
+from collections.abc import Iterable
+from email.charset import QP, Charset
+from email.header import Header
+from email.mime.text import MIMEText
+from email.policy import compat32
+from email.utils import format_datetime, formataddr, localtime
 from pathlib import Path
 
+from msgspec import Struct
+
 from serving.campaign import BadCampaign
-from serving.campaign.plan import COLUMNS, CONTROL, LETTER, is_address, plain, value
-from serving.errors import BadTable
+from serving.campaign.plan import ATOM, COLUMNS, CONTROL, LABEL, LETTER, is_address, plain, value
+from serving.errors import BadTable, TooMuch
 from serving.fields import canonical
 from serving.tables.reader import Table
 
@@ -18,115 +21,151 @@ from serving.tables.reader import Table
 MOST_NAMED = 5
 
 # Seven bits, which every mail server takes.
-PLAIN = SMTP.clone(cte_type="7bit")
-
-# Someone in a plan: the cells by their columns' names in canonical spelling, and the row as a spreadsheet counts.
-Person = dict[str, str]
-ROW = "row of the plan"
+UTF_8 = Charset("utf-8")
+UTF_8.body_encoding = QP
+WRITTEN = compat32.clone(linesep="\r\n")
 
 # A doubled brace, a field, or a brace that is neither.
 _field = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
-_is_link = re.compile(r"(mailto:|https?://)[!-~]+").fullmatch
+# What ends a line for somebody, or is no letter: none of it stands in a header.
+_ends_line = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
+_is_link = re.compile(r"(mailto:|https?://)[!-;=?-~]+").fullmatch
+_addresses = re.compile(rf"{ATOM}(?:\.{ATOM})*@(?:{LABEL}\.)+{LABEL}").finditer
+_ADDRESS = rf"{ATOM}(?:\.{ATOM})*@{LABEL}(?:\.{LABEL})*"
+_sender = re.compile(rf'(?:"?(?P<name>[^<>"]*?)"?\s*<(?P<named>{_ADDRESS})>|(?P<bare>{_ADDRESS}))').fullmatch
+
+
+class Person(Struct, frozen=True):
+    """Someone in a plan: the number of the row, and its cells by their columns' names in canonical spelling."""
+
+    row: int
+    cells: dict[str, str]
+
+    @property
+    def id(self) -> str:
+        return self.cells["id"]
+
+    @property
+    def email(self) -> str:
+        return self.cells["email"]
+
+    @property
+    def probability(self) -> float:
+        return value(self.cells["probability"])
+
+    @property
+    def group(self) -> str:
+        return self.cells["group"]
 
 
 def read(path: Path) -> list[Person]:
     """The people of the plan in a file, as it was saved, or edited since. Raises `BadCampaign` and `OSError`."""
-    try:
-        with path.open("rb") as file, Table(file) as table:
-            header = [*map(canonical, table.header)]
-            rows = [[*map(plain, cells)] for cells, _ in table.rows()]
-    except BadTable as error:
-        raise BadCampaign(f"{path}: {error}") from error
-    if missing := [name for name in COLUMNS if name not in header]:
-        raise BadCampaign(f"{path} is no plan: it lacks the column {', '.join(missing)}")
+    header, rows = _table(path)
+    names = [*map(canonical, header)]
+    if missing := [name for name in COLUMNS if names.count(name) != 1]:
+        raise BadCampaign(f"{path} is no plan: it has not one column {', '.join(missing)}")
     people, wrong, seen = [], [], dict[tuple[str, str], int]()
     for number, cells in enumerate(rows, 2):
-        person = dict(zip(header, cells, strict=False), **{ROW: str(number)})
+        person = Person(number, dict(zip(names, map(plain, cells), strict=False)))
+        if not any(person.cells.values()):  # emptied, and not deleted
+            continue
         people.append(person)
         try:
-            if len(cells) != len(header) or not 0 <= value(person["probability"]) <= 1:
+            if len(cells) != len(header) or not 0 <= person.probability <= 1:
                 raise ValueError
-            for key in (("id", person["id"]), ("email", person["email"].lower())):
-                if (first := seen.setdefault(key, number)) != number:
-                    wrong.append(f"row {number}: it has the {key[0]} of row {first}")
-            if person["group"] not in (LETTER, CONTROL):
-                wrong.append(f"row {number}: its group is neither {LETTER} nor {CONTROL}")
-            if not is_address(person["email"]):
-                wrong.append(f"row {number}: {person['email']!r} is not a usable address")
         except ValueError:
             wrong.append(f"row {number}: its cells are not those of the header, or its probability is none")
+            continue
+        for key in (("id", person.id), ("email", person.email.lower())):
+            if (first := seen.setdefault(key, number)) != number:
+                wrong.append(f"row {number}: it has the {key[0]} of row {first}")
+        if person.group not in (LETTER, CONTROL):
+            wrong.append(f"row {number}: its group is neither {LETTER} nor {CONTROL}")
+        if not is_address(person.email):
+            wrong.append(f"row {number}: {person.email!r} is not a usable address")
     _refuse(path, wrong or ([] if people else ["there is nobody in it"]))
     return people
 
 
 def addresses(path: Path) -> set[str]:
-    """The addresses, in lower case, that stand anywhere in a table or a list. Raises `BadCampaign` and `OSError`."""
+    """All addresses, in lower case, that stand in a table or a list. Raises `BadCampaign` and `OSError`."""
     if not path.stat().st_size:
         return set()
-    try:
-        with path.open("rb") as file, Table(file) as table:
-            cells = [*table.header, *(cell for cells, _ in table.rows() for cell in cells)]
-    except BadTable as error:
-        raise BadCampaign(f"{path}: {error}") from error
-    found = {parseaddr(plain(cell))[1].lower() for cell in cells if "@" in cell}
-    if not found:
-        raise BadCampaign(f"{path}: there is no address in it")
+    header, rows = _table(path)
+    found: set[str] = set()
+    wrong = []
+    for cell in [*header, *(cell for row in rows for cell in row)]:
+        of_cell = {each[0].lower() for each in _addresses(cell)}
+        found |= of_cell | {each.lstrip("'") for each in of_cell}
+        if "@" in cell and not of_cell:
+            wrong.append(f"{cell!r} is no address")
+    _refuse(path, wrong or ([] if found else ["there is no address in it"]))
     return found
 
 
 class Letters:
-    """The letters of a template to some people: its first line is the subject, and columns of the plan are in braces.
+    """The letters of a template: its first line is the subject, and columns of the plan, or of `more`, are in braces.
 
-    Raises `BadCampaign` where one of them cannot be made, and `OSError` where the template cannot be read.
+    Raises `BadCampaign` where it cannot be used, and `OSError` where it cannot be read.
     """
 
-    def __init__(self, template: Path, people: list[Person], sender: str, discount: str, unsubscribe: str | None):
+    def __init__(self, template: Path, sender: str, more: dict[str, str], unsubscribe: str | None = None):
         try:
             head, _, body = template.read_text("utf-8-sig").partition("\n")
-            name, address = parseaddr(sender if sender.isprintable() else "")
-            self._from = Address(name, addr_spec=address)
         except UnicodeDecodeError as error:
             raise BadCampaign(f"{template} is not in UTF-8: {error}") from error
-        except (ValueError, IndexError, MessageError) as error:
-            raise BadCampaign(f"--from {sender!r} is no address") from error
+        if not (found := _sender(sender.strip())) or _ends_line(sender):
+            raise BadCampaign(f"--from {sender!r} is neither ADDRESS nor 'NAME <ADDRESS>'")
         if not head.lower().startswith("subject:"):
             raise BadCampaign(f"{template}: its first line must be the subject, such as 'Subject: 25 % off for you'")
         if unsubscribe and not _is_link(unsubscribe):
             raise BadCampaign(f"--unsubscribe {unsubscribe!r} is neither mailto:ADDRESS nor https://…")
-        self.sender, self.domain = self._from.addr_spec, self._from.domain
-        self._subject, self._body = head[len("subject:") :].strip(), body.lstrip("\n")
-        self._discount, self._unsubscribe = {"discount": discount}, unsubscribe
+        self.sender = found["named"] or found["bare"]
+        self._from = formataddr((found["name"] or "", self.sender))
+        self._template, self._subject, self._body = template, head[len("subject:") :].strip(), body.lstrip("\n")
+        self._more, self._unsubscribe = more, unsubscribe
+
+    @property
+    def domain(self) -> str:
+        """Where they are from."""
+        return self.sender.rpartition("@")[2]
+
+    def check(self, people: Iterable[Person]) -> None:
+        """Raise `BadCampaign` where one of these people's letters cannot be made."""
         wrong = []
         for person in people:
             try:
                 self.to(person)
             except ValueError as error:
-                wrong.append(f"row {person[ROW]} of the plan: {error}")
-        _refuse(template, wrong)
+                wrong.append(f"row {person.row} of the plan: {error}")
+        _refuse(self._template, wrong)
 
-    def to(self, person: Person) -> EmailMessage:
-        """The letter to one of them, still without a Message-ID."""
-        letter, values = EmailMessage(PLAIN), self._discount | person
-        subject = _filled(self._subject, values)
-        if not subject.isprintable():
+    def to(self, person: Person, message_id: str = "") -> MIMEText:
+        """The letter to one of them. Raises `ValueError` where it cannot be made."""
+        values = person.cells | self._more
+        subject, body = _filled(self._subject, values), _filled(self._body, values)
+        if _ends_line(subject):
             raise ValueError(f"its subject would have a line break or the like: {subject!r}")
-        letter["From"], letter["To"], letter["Subject"] = self._from, person["email"], subject
-        letter["Date"] = format_datetime(localtime())
+        if "\0" in body:
+            raise ValueError("its text would have a zero byte")
+        letter = MIMEText(body, "plain", UTF_8)  # type: ignore[arg-type]  # a Charset is taken too
+        letter["From"], letter["To"] = self._from, person.email
+        letter["Subject"] = Header(subject, None if subject.isascii() else "utf-8", header_name="Subject").encode()
+        letter["Date"], letter["Message-ID"] = format_datetime(localtime()), message_id
         if self._unsubscribe:
             letter["List-Unsubscribe"] = f"<{self._unsubscribe}>"
-        letter.set_content(_filled(self._body, values))
         return letter
 
-    def save(self, people: list[Person], folder: Path) -> None:
+    def save(self, people: Iterable[Person], folder: Path) -> None:
         """Write the letters to some people as files, in place of those that are there. Raises `OSError`."""
         folder.mkdir(exist_ok=True)
         for old in folder.glob("*.eml"):
             old.unlink()
         for person in people:
-            (folder / f"{person[ROW]}.eml").write_bytes(self.to(person).as_bytes())
+            (folder / f"{person.row}.eml").write_bytes(self.to(person).as_bytes(policy=WRITTEN))
 
 
-def _filled(text: str, values: Person) -> str:
+def _filled(text: str, values: dict[str, str]) -> str:
     """A text with its fields filled in. Raises `ValueError` for one that is not there or blank, and a lone brace."""
 
     def filling(found: re.Match[str]) -> str:
@@ -141,6 +180,14 @@ def _filled(text: str, values: Person) -> str:
         return cell
 
     return _field.sub(filling, text)
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        with path.open("rb") as file, Table(file) as table:
+            return table.header, [cells for cells, _ in table.rows()]
+    except (BadTable, TooMuch) as error:
+        raise BadCampaign(f"{path}: {error}") from error
 
 
 def _refuse(path: Path, wrong: list[str]) -> None:

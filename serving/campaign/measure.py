@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,10 +13,11 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from serving import reporting, whole_file
 from serving.campaign import FOLDER, BadCampaign
 from serving.campaign.letters import Person, read
-from serving.campaign.plan import CONTROL, LETTER, Made, plain, value
+from serving.campaign.plan import CONTROL, LETTER, Made, plain
 from serving.errors import BadTable
-from serving.fields import Constraints, Field, canonical
+from serving.fields import CANONICAL_BLANKS, Constraints, Field, canonical
 from serving.schema import Schema
+from serving.tables.formulas import inert
 from serving.training import table
 
 # With fewer in a group, or fewer yes or no in all, nothing is claimed (a rule of thumb).
@@ -46,7 +47,13 @@ class Group(NamedTuple):
 
     @property
     def share(self) -> float:
-        return self.positives / self.people
+        """The share of yes; 0 where nobody is known."""
+        return self.positives / self.people if self.people else 0.0
+
+    @property
+    def planned(self) -> int:
+        """All of them, known or not."""
+        return self.people + self.unknown
 
 
 class Kept(NamedTuple):
@@ -57,6 +64,10 @@ class Kept(NamedTuple):
     high: float
 
 
+# Of the difference: that the groups are too small to say anything, that it may be chance, or what it is beyond chance.
+Verdict = Literal["too small", "chance", "good", "harm"]
+
+
 class Figures(NamedTuple):
     """What is measured; `kept` is None without two groups, `auc` without two answers in the control group. `tenths` are
     of the control group by probability: people, mean probability, share of yes."""
@@ -64,7 +75,7 @@ class Figures(NamedTuple):
     letter: Group
     control: Group
     kept: Kept | None
-    verdict: str
+    verdict: Verdict | None
     auc: float | None
     tenths: list[tuple[int, float, float]]
     expected: float
@@ -79,32 +90,40 @@ def kept(letter: Group, control: Group) -> Kept:
 
 
 def figures(people: Sequence[Person], known: dict[str, bool | None]) -> Figures:
-    """The figures of a plan's people and the outcomes that are known, by id."""
-    answers = {name: [known.get(each["id"]) for each in people if each["group"] == name] for name in (LETTER, CONTROL)}
+    """The figures of a plan's people and the outcomes that are known, by the `key` of the id."""
+    answers = {name: [known.get(key(each.id)) for each in people if each.group == name] for name in (LETTER, CONTROL)}
     letter, control = (
         Group(len(each) - each.count(None), each.count(True), each.count(None)) for each in answers.values()
     )
     both = kept(letter, control) if letter.people and control.people else None
-    alone = sorted(
-        (value(each["probability"]), answer)
+    alone = [
+        (each.probability, answer)
         for each in people
-        if each["group"] == CONTROL and (answer := known.get(each["id"])) is not None
-    )
-    probabilities, came = np.array(alone).reshape(-1, 2).T
-    parts = np.array_split(np.array(alone), min(10, len(alone))) if alone else []
+        if each.group == CONTROL and (answer := known.get(key(each.id))) is not None
+    ]
+    # By probability alone: where it is the same, the answers must not sort.
+    ordered = np.array(sorted(alone, key=lambda each: each[0])).reshape(-1, 2)
+    probabilities, came = ordered.T
+    parts = np.array_split(ordered, min(10, len(ordered))) if alone else []
     tenths = [(len(part), *part.mean(axis=0).tolist()) for part in parts]
     auc = float(roc_auc_score(came, probabilities)) if 0 < control.positives < control.people else None
-    return Figures(letter, control, both, _verdict(letter, control, both), auc, tenths, probabilities.sum())
+    return Figures(letter, control, both, _verdict(letter, control, both), auc, tenths, float(probabilities.sum()))
 
 
-def _verdict(letter: Group, control: Group, found: Kept | None) -> str:
+def key(id_: str) -> str:
+    """What an id is found by, whatever was put before a sign in it; an address in whatever capitals."""
+    text = inert(plain(id_))
+    return text.lower() if "@" in text else text
+
+
+def _verdict(letter: Group, control: Group, found: Kept | None) -> Verdict | None:
     positives = letter.positives + control.positives
     fewer = min(positives, letter.people + control.people - positives)
-    if found is None or min(letter.people, control.people) < LEAST_GROUP or fewer < LEAST_ANSWERS:
-        return "the groups are too small to say anything"
-    if found.low <= 0 <= found.high:
-        return "this may be chance"
-    return "beyond chance, the letters kept some" if found.low > 0 else "beyond chance, the letters did harm"
+    if found is None:
+        return None
+    if min(letter.people, control.people) < LEAST_GROUP or fewer < LEAST_ANSWERS:
+        return "too small"
+    return "chance" if found.low <= 0 <= found.high else "good" if found.low > 0 else "harm"
 
 
 def outcomes(path: Path, id_: str, target: str, positive: str | None) -> dict[str, bool | None]:
@@ -114,17 +133,27 @@ def outcomes(path: Path, id_: str, target: str, positive: str | None) -> dict[st
         of_id, of_target = table.place_of(text, id_), table.place_of(text, target)
         written = text.conventions()[of_target]
     except BadTable as error:
-        raise BadCampaign(f"{path}: {error} (--id and --target name the columns)") from error
+        hint = " (--id and --target name the columns)" if "column" in str(error) else ""
+        raise BadCampaign(f"{path}: {error}{hint}") from error
     found: dict[str, bool | None] = {}
+    is_there = positive is None
     for row, cells in zip(text.numbers, text.rows, strict=True):
-        cell = cells[of_target]
+        cell, id_ = cells[of_target], key(cells[of_id])
+        if not id_:
+            continue
         try:
-            read_as = canonical(cell) if positive else _OUTCOME.read(written(cell), from_text=True)
+            if positive is None:
+                read_as = _OUTCOME.read(written(cell), from_text=True)
+            else:
+                read_as = None if canonical(cell) in CANONICAL_BLANKS else canonical(cell)
         except ValueError as error:
             raise BadCampaign(f"{path}: row {row}: {cell!r} is neither yes nor no (--positive VALUE)") from error
-        answer = read_as == canonical(positive or "yes") if read_as else None
-        if found.setdefault(plain(cells[of_id]), answer) != answer:
+        answer = None if read_as is None else read_as == canonical(positive or "yes")
+        is_there = is_there or bool(answer)
+        if found.setdefault(id_, answer) != answer:
             raise BadCampaign(f"{path}: row {row}: {cells[of_id]!r} is there before, with another outcome")
+    if not is_there:
+        raise BadCampaign(f"{path}: no row's {target} is {positive!r} (--positive)")
     return found
 
 
@@ -134,18 +163,22 @@ def measure(plan: Path, path: Path, asked: Asked, report: Path) -> list[str]:
     Raises `BadCampaign`, and `OSError` where a file cannot be read or written.
     """
     people, beside = read(plan), plan.with_suffix(".json")
-    made = msgspec.json.decode(beside.read_bytes(), type=Made) if beside.exists() else None
+    try:
+        made = msgspec.json.decode(beside.read_bytes(), type=Made) if beside.exists() else None
+    except msgspec.DecodeError as error:
+        raise BadCampaign(f"{beside} is not what plan has written: {error}") from error
     if not (target := asked.target or (made.served.schema.target if made else "")):
         raise BadCampaign(f"say with --target which column of {path} is the outcome: {beside} is not there")
     id_ = asked.id or (made.id if made else "id")
     known = outcomes(path, id_, target, asked.positive)
-    if not any(each["id"] in known for each in people):
+    if not any(key(each.id) in known for each in people):
         raise BadCampaign(
-            f"{path}: its column {id_} has none of the plan's ids, such as {people[0]['id']!r} (--id COLUMN)"
+            f"{path}: its column {id_} has none of the plan's ids, such as {people[0].id!r} (--id COLUMN)"
         )
     found, earned = figures(people, known), []
     if found.kept and asked.value is not None:
-        earned = [found.letter.people * (each * asked.value - (asked.cost or 0)) for each in found.kept]
+        cost = found.letter.planned * (asked.cost or 0)  # all were written to, whatever came of them
+        earned = [found.letter.people * each * asked.value - cost for each in found.kept]
     schema = made.served.schema if made else Schema((), target=target)
     said = {"found": found, "earned": earned, "words": schema.spoken, "training": made and made.served.training}
     lines = reporting.lines(FOLDER / "measured.txt", **said)

@@ -32,8 +32,8 @@ ADDED = 4
 
 # RFC 5321, sections 4.1.2 and 4.5.3.1: atoms, and a name with a dot, both of a bounded length. A bar may be in an atom
 # too, but a spreadsheet may take what follows it for a cell.
-_ATOM, _LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{}~-]+", r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-is_address = re.compile(rf"(?=.{{1,64}}@)(?=.{{1,254}}$){_ATOM}(\.{_ATOM})*@({_LABEL}\.)+{_LABEL}").fullmatch
+ATOM, LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{}~-]+", r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+is_address = re.compile(rf"(?=.{{1,64}}@)(?=.{{1,254}}$){ATOM}(\.{ATOM})*@({LABEL}\.)+{LABEL}").fullmatch
 
 # Standard normal quantiles of 97.5 and 80 %: a difference of so many standard errors is told from chance four times of
 # five (Fleiss, Levin and Paik, "Statistical Methods for Rates and Proportions", chapter 4).
@@ -88,7 +88,9 @@ def make(service: Service, table: Path, asked: Asked, output: Path) -> list[str]
     Raises `BadCampaign`, and `OSError` where a file cannot be read or written.
     """
     if (sent := output.with_suffix(".sqlite")).exists():
-        raise BadCampaign(f"letters of {output} were sent, as {sent} tells: name the new plan with --output")
+        raise BadCampaign(f"{sent} tells of letters of {output} that were sent: name the new plan with --output")
+    if output.exists() and output.samefile(table):
+        raise BadCampaign(f"{output} is the table itself: name the plan with --output")
     served = service.served()
     with service.scored(table) as answer:
         of_id, of_email, extras = _columns(answer.header, served.schema, asked.email)
@@ -103,15 +105,15 @@ def make(service: Service, table: Path, asked: Asked, output: Path) -> list[str]
         cells.append(
             [inert(row.id), inert(row.email), row.probability, reasons.get(row.number, ""), group, *row.extras]
         )
+    made, beside = Made(asked, answer.header[of_id].strip(), served), output.with_suffix(".json")
     listed = output.with_name(f"{output.stem}-left-out.csv")
-    _write(listed, [["row", "id", "why"], *left_out], answer)
-    made = Made(asked, answer.header[of_id].strip(), served)
-    whole_file.write(output.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(made)))
+    beside.unlink(missing_ok=True)  # so that it is never beside another plan
     _write(output, cells, answer)
+    whole_file.write(beside, msgspec.json.format(msgspec.json.encode(made)))
+    _write(listed, [["row", "id", "why"], *left_out], answer)
     kinds = Counter(why.partition(":")[0].partition(" as row")[0] for *_, why in left_out)
-    return reporting.lines(
-        FOLDER / "expected.txt", **expected(chosen, len(control), made), left_out=kinds, listed=listed, plan=output
-    )
+    said = expected(chosen, len(control), made)
+    return reporting.lines(FOLDER / "expected.txt", **said, left_out=kinds, listed=listed, plan=output)
 
 
 def _columns(header: list[str], schema: Schema, email: str | None) -> tuple[int, int, list[int]]:
@@ -124,7 +126,7 @@ def _columns(header: list[str], schema: Schema, email: str | None) -> tuple[int,
         )
         raise BadCampaign(f"the table {lacks} (it has {', '.join(header[:-ADDED])})")
     of_email = fitting[0]
-    of_id = names.index(canonical(schema.id)) if schema.id and canonical(schema.id) in names else of_email
+    of_id = next((names.index(each) for each in (canonical(schema.id or ""), "id") if each and each in names), of_email)
     known = {*map(canonical, schema.names), canonical(schema.target), *COLUMNS}
     return of_id, of_email, [at for at, name in enumerate(names) if name not in known and at not in (of_id, of_email)]
 

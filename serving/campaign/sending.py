@@ -1,23 +1,24 @@
 """Letters out over SMTP, each once: what becomes of a letter is noted before and after it is sent."""
 
+import re
 import smtplib
 import sqlite3
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from email.message import EmailMessage
 from email.utils import make_msgid
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
 from serving import reporting
 from serving.campaign import FOLDER, BadCampaign
-from serving.campaign.letters import Letters, Person
+from serving.campaign.letters import WRITTEN, Letters, Person
+from serving.campaign.plan import CONTROL
 
 # Seconds until those that were refused for now are tried again, or a server that is away; they grow.
 PAUSES = (1, 5, 30, 120, 300)
@@ -25,14 +26,30 @@ PAUSES = (1, 5, 30, 120, 300)
 # Seconds that a server may take for an answer (RFC 5321, section 4.5.3.2: minutes).
 PATIENCE = 300
 
-# Servers that no network is between.
-LOCAL = ("localhost", "127.0.0.1", "::1")
+# Refusals for good, before anybody's letter was taken, that are the sender's matter and not those people's.
+MOST_REFUSED = 3
+
+# How much a program may change a probability by saving it.
+ROUNDED = 1e-6
 
 # Letters that are named of each kind.
 MOST_NAMED = 20
 
+# Servers that no network is between.
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
 # Of a letter: under way (later that is: unknown), with the server, refused for now, and refused for good.
 SENDING, SENT, WAITING, REFUSED = "sending", "sent", "waiting", "refused"
+
+
+class Noted(NamedTuple):
+    """What became of a letter; `said` is the server's answer, or else the Message-ID."""
+
+    email: str
+    id: str
+    probability: float
+    state: str
+    said: str
 
 
 class Outbox:
@@ -43,38 +60,46 @@ class Outbox:
 
     def __init__(self, path: Path):
         self.path = path
-        # Each statement is on the disk when it returns.
-        self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            # Each statement is on the disk when it returns.
+            self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise self._cannot(error) from error
         self._run("PRAGMA locking_mode = EXCLUSIVE")
         # Its journal keeps its place on the disk: where a letter could be noted before, it can be noted after.
         self._run("PRAGMA journal_mode = PERSIST")
-        columns = "email TEXT PRIMARY KEY, state TEXT, at TEXT, message_id TEXT, answer TEXT"
+        columns = "email TEXT PRIMARY KEY, id TEXT, probability REAL, state TEXT, at TEXT, message_id TEXT, answer TEXT"
         self._run(f"CREATE TABLE IF NOT EXISTS letters ({columns})")
         self._run("UPDATE letters SET state = state")  # takes the lock until this process ends
 
-    def letters(self, state: str) -> dict[str, str]:
-        """The letters in a state: of each address in lower case what the server said, or else the Message-ID."""
+    def letters(self) -> dict[str, Noted]:
+        """What became of the letters, by address in lower case and by id."""
         said = "iif(answer = '', message_id, answer)"
-        return dict(self._run(f"SELECT email, {said} FROM letters WFOLDER state = ? ORDER BY email", state))
+        found = [Noted(*row) for row in self._run(f"SELECT email, id, probability, state, {said} FROM letters")]
+        return {f"id {each.id}": each for each in found} | {each.email: each for each in found}
 
-    def begin(self, email: str, message_id: str) -> str:
+    def begin(self, person: Person, message_id: str) -> str:
         """Note a letter that is about to be sent; gives the Message-ID of its first attempt."""
         again = "ON CONFLICT DO UPDATE SET state = excluded.state, at = excluded.at, answer = ''"
-        insert = f"INSERT INTO letters VALUES (?, ?, datetime(), ?, '') {again} RETURNING message_id"
-        return str(self._run(insert, email.lower(), SENDING, message_id)[0][0])
+        insert = f"INSERT INTO letters VALUES (?, ?, ?, ?, datetime(), ?, '') {again} RETURNING message_id"
+        email, probability = person.email.lower(), person.probability
+        return str(self._run(insert, email, person.id, probability, SENDING, message_id)[0][0])
 
-    def end(self, email: str, state: str, answer: str) -> None:
+    def end(self, person: Person, state: str, answer: str) -> None:
         """Note what became of it."""
-        update = "UPDATE letters SET state = ?, at = datetime(), answer = ? WFOLDER email = ?"
-        self._run(update, state, answer, email.lower())
+        update = "UPDATE letters SET state = ?, at = datetime(), answer = ? WHERE email = ?"
+        self._run(update, state, answer, person.email.lower())
 
-    def _run(self, statement: str, *values: str) -> list[Any]:
+    def _run(self, statement: str, *values: Any) -> list[Any]:
         try:
             return self._database.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            if "locked" in str(error):
-                raise BadCampaign(f"{self.path} is in use: letters of this plan are being sent") from error
-            raise BadCampaign(f"{self.path} cannot be written, and without it nothing is sent: {error}") from error
+            raise self._cannot(error) from error
+
+    def _cannot(self, error: sqlite3.Error) -> BadCampaign:
+        if "locked" in str(error):
+            return BadCampaign(f"{self.path} is in use: letters of this plan are being sent")
+        return BadCampaign(f"{self.path} cannot be written, and without it nothing is sent: {error}")
 
 
 class Server:
@@ -84,13 +109,15 @@ class Server:
     """
 
     def __init__(self, address: str, password: str):
-        url = urlsplit(address if "://" in address else f"smtp://{address}")
         try:
+            url = urlsplit(address if "://" in address else f"smtp://{address}")
             self._host, self._port = url.hostname or "localhost", url.port or {"smtp": 25, "smtps": 465}[url.scheme]
         except (KeyError, ValueError) as error:
-            raise BadCampaign(f"--smtp {address} is neither smtp://HOST:PORT nor smtps://HOST:PORT") from error
+            raise BadCampaign("--smtp is neither smtp://[USER@]HOST:PORT nor smtps://[USER@]HOST:PORT") from error
+        if url.password:
+            raise BadCampaign("--smtp has a password in it, where others can see it: put it into SMTP_PASSWORD")
         self._is_tls, self._user, self._password = url.scheme == "smtps", unquote(url.username or ""), password
-        self._name = f"the mail server {self._host}:{self._port}"
+        self.name = f"the mail server {self._host}:{self._port}"
 
     def connect(self) -> smtplib.SMTP:
         """A session. Raises `BadCampaign`, and `OSError` where the server cannot be reached now."""
@@ -104,111 +131,163 @@ class Server:
                 if smtp.has_extn("starttls") and (self._user or self._host not in LOCAL):
                     smtp.starttls(context=context)
                 elif self._user:
-                    raise BadCampaign(f"{self._name} has no STARTTLS, and the password would go out in the clear")
+                    raise BadCampaign(f"{self.name} has no STARTTLS, and the password would go out in the clear")
             smtp.ehlo_or_helo_if_needed()
             if self._user:
                 smtp.login(self._user, self._password)
             return smtp
         except ssl.SSLCertVerificationError as error:
             trusted = "SSL_CERT_FILE names whom to trust"
-            raise BadCampaign(f"{self._name} has a certificate that is not trusted: {error} ({trusted})") from error
+            raise BadCampaign(f"{self.name} has a certificate that is not trusted: {error} ({trusted})") from error
         except (smtplib.SMTPAuthenticationError, smtplib.SMTPNotSupportedError) as error:
-            raise BadCampaign(f"{self._name} does not take this user: {error} (SMTP_PASSWORD)") from error
+            if isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code // 100 == 4:
+                raise
+            raise BadCampaign(
+                f"{self.name} does not take this user: {_printable(str(error))} (SMTP_PASSWORD)"
+            ) from error
+        except UnicodeError as error:
+            raise BadCampaign(f"{self.name} has no name that there can be") from error
 
 
 class Sending:
-    """Sends letters, at most `rate` a second, until `stop` is set; `told` hears what became of each.
+    """Sends letters over a server, at most `rate` a second, until `stop` is set."""
 
-    Raises `BadCampaign` where no letter can be sent.
-    """
-
-    def __init__(
-        self, letters: Letters, outbox: Outbox, server: Server, rate: float, stop: Event, told: Callable[[str], Any]
-    ):
-        self._letters, self._outbox, self._server, self._stop, self._told = letters, outbox, server, stop, told
+    def __init__(self, letters: Letters, server: Server, rate: float, stop: Event):
+        self._letters, self._server, self._stop = letters, server, stop
         self._pause, self._due = 1 / rate, time.monotonic()
         self._smtp: smtplib.SMTP | None = None
-        self._was_connected = self._has_sent = False
+        self._refused, self._has_sent = 0, False
 
-    def run(self, people: list[Person]) -> None:
-        """Send each their letter; those that are refused for now again, after pauses that grow."""
+    def connect(self) -> None:
+        """Begin a session with a server that must be there. Raises `BadCampaign`."""
+        try:
+            self._smtp = self._server.connect()
+        except OSError as error:  # of which smtplib's are
+            raise BadCampaign(f"{self._server.name} cannot be reached (--smtp): {_printable(str(error))}") from error
+
+    def run(self, people: Sequence[Person], outbox: Outbox, told: Callable[[str], Any]) -> None:
+        """Send each their letter, those who are refused for now again, after pauses that grow; `told` hears of each.
+
+        Raises `BadCampaign` where no letter can be sent.
+        """
         pauses = iter(PAUSES)
         while people:
-            left = self._one_round(people)
+            left = self._one_round(people, outbox, told)
             pauses = iter(PAUSES) if len(left) < len(people) else pauses
             people = left
             if people and ((pause := next(pauses, None)) is None or self._stop.wait(pause)):
                 break
         if self._smtp:
-            self._smtp.close()
+            with suppress(OSError):
+                self._smtp.quit()
 
-    def _one_round(self, people: list[Person]) -> list[Person]:
+    def _one_round(self, people: Sequence[Person], outbox: Outbox, told: Callable[[str], Any]) -> list[Person]:
         """Those who are left for another round."""
         later: list[Person] = []
         for place, person in enumerate(people):
-            if self._stop.wait(max(0.0, self._due - time.monotonic())) or not (smtp := self._connected()):
-                return later + people[place:]
+            if self._stop.wait(max(0.0, self._due - time.monotonic())) or not self._is_let_in():
+                return [*later, *people[place:]]
             self._due = max(self._due, time.monotonic() - self._pause) + self._pause
-            letter = self._letters.to(person)
-            letter["Message-ID"] = self._outbox.begin(person["email"], make_msgid(domain=self._letters.domain))
-            state, answer = self._hand_over(smtp, letter, person["email"])
+            message_id = outbox.begin(person, make_msgid(domain=self._letters.domain))
+            state, answer = self._hand_over(person, message_id)
             if state != SENDING:
-                self._outbox.end(person["email"], state, answer)
+                outbox.end(person, state, answer)
             if state == WAITING:
                 later.append(person)
-                if answer.startswith("5") and not self._has_sent:
-                    raise BadCampaign(f"the mail server takes no letters from {self._letters.sender}: {answer}")
+            told(state)
             self._has_sent |= state == SENT
-            self._told(state)
+            self._refused += state == REFUSED
+            if self._refused == MOST_REFUSED and not self._has_sent:
+                said = f"the mail server has refused the first {MOST_REFUSED} letters, the last one with: {answer}"
+                raise BadCampaign(f"{said}; no more are tried (--retry-refused sends them again)")
         return later
 
-    def _connected(self) -> smtplib.SMTP | None:
-        """A session, or None where the server is away for now."""
+    def _is_let_in(self) -> bool:
+        """Whether the server takes letters from the sender now. Raises `BadCampaign` where it never does."""
         try:
             self._smtp = self._smtp or self._server.connect()
-            self._was_connected = True
-        except OSError as error:  # of which smtplib's are
-            if not self._was_connected:
-                raise BadCampaign(f"the mail server cannot be reached (--smtp): {error}") from error
-        return self._smtp
+            code, said = self._smtp.mail(self._letters.sender)
+        except OSError:
+            self._smtp = None
+            return False
+        if code // 100 == 5:
+            raise BadCampaign(
+                f"{self._server.name} takes no letters from {self._letters.sender}: {_answer(code, said)}"
+            )
+        if code // 100 != 2:
+            self._smtp = None
+        return code // 100 == 2
 
-    def _hand_over(self, smtp: smtplib.SMTP, letter: EmailMessage, to: str) -> tuple[str, str]:
-        """The letter's state, and what the server said."""
-        is_at_them = is_on_its_way = False
+    def _hand_over(self, person: Person, message_id: str) -> tuple[str, str]:
+        """The state of a letter whose sender was taken, and what the server said."""
+        smtp, is_on_its_way = self._smtp, False
+        assert smtp
         try:
-            code, said = smtp.mail(self._letters.sender)
-            if is_at_them := code // 100 == 2:
-                code, said = smtp.rcpt(to)
-            if is_on_its_way := code // 100 == 2:
-                code, said = smtp.data(letter.as_bytes())
-        except smtplib.SMTPDataError as error:
-            code, said = error.smtp_code, str(error.smtp_error).encode()
+            code, said = smtp.rcpt(person.email)
+            if code // 100 == 2:
+                code, said = smtp.docmd("DATA")
+                if is_on_its_way := code // 100 == 3:
+                    # A line that begins with a dot gets another one (RFC 5321, section 4.5.2).
+                    letter = re.sub(rb"(?m)^\.", b"..", self._letters.to(person, message_id).as_bytes(policy=WRITTEN))
+                    smtp.send(letter.removesuffix(b"\r\n") + b"\r\n.\r\n")
+                    code, said = smtp.getreply()
         except OSError as error:
             self._smtp = None
-            return SENDING if is_on_its_way else WAITING, str(error)
-        if code // 100 != 2:
+            return SENDING if is_on_its_way else WAITING, _printable(str(error))
+        states = {4: WAITING, 5: REFUSED, **({2: SENT} if is_on_its_way else {})}
+        state = states.get(code // 100, SENDING if is_on_its_way else WAITING)
+        if code == 421 or code // 100 not in states:  # it has closed the connection, or nobody knows what it is about
+            self._smtp = None
+        elif state != SENT:
             with suppress(OSError):
                 smtp.rset()
-        if code == 421:  # it closes the connection
-            self._smtp = None
-        # A sender who is not let in (RFC 3463: 5.7) is no fault of the one who is written to.
-        is_for_good = code >= 500 and is_at_them and not said.startswith(b"5.7.")
-        state = SENT if code // 100 == 2 else REFUSED if is_for_good else WAITING
-        return state, f"{code} {said.decode(errors='replace')}"
+        return state, _answer(code, said)
+
+
+def _answer(code: int, said: bytes) -> str:
+    return f"{code} {_printable(said.decode(errors='replace'))}"
+
+
+def _printable(text: str) -> str:
+    """What a server said, on one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def send(
-    plan: Path, letters: Letters, people: list[Person], server: Server, rate: float, retry_unknown: bool, stop: Event
-) -> tuple[list[str], bool]:
-    """Send people's letters, those that were not sent yet; gives what became of all of them, in lines, and whether
-    nothing is left to be done. Raises `BadCampaign`."""
+    plan: Path, people: Sequence[Person], skipped: set[str], sending: Sending, again: set[str]
+) -> tuple[list[str], str, bool]:
+    """Send the letters of a plan's people, but none whose address is skipped, or that has a state not in `again`.
+
+    Gives what became of all of them, in lines, why it came to an early end, if it did, and whether nothing is left to
+    be done. Raises `BadCampaign` where it cannot begin.
+    """
+    sending.connect()
     outbox = Outbox(plan.with_suffix(".sqlite"))
-    done = {*outbox.letters(SENT), *outbox.letters(REFUSED), *({} if retry_unknown else outbox.letters(SENDING))}
-    todo = [person for person in people if person["email"].lower() not in done]
-    with tqdm(total=len(people), initial=len(people) - len(todo), unit=" letters", disable=None) as bar:
-        Sending(letters, outbox, server, rate, stop, lambda state: bar.update(state != WAITING)).run(todo)
-    found = {state: outbox.letters(state) for state in (SENT, SENDING, REFUSED, WAITING)}
-    done = {*found[SENT], *found[SENDING], *found[REFUSED]}
-    left = sum(person["email"].lower() not in done for person in people)
-    said = reporting.lines(FOLDER / "sent.txt", **found, left=left, people=people, most=MOST_NAMED, outbox=outbox.path)
-    return said, not left and not found[SENDING]
+    noted = outbox.letters()
+    for person in people:
+        found = _noted(noted, person)
+        if found and (person.group == CONTROL or abs(found.probability - person.probability) > ROUNDED):
+            said = f"{outbox.path} tells of a letter to {found.email} that was sent by another plan than {plan}"
+            raise BadCampaign(f"{said}: give this one another name")
+    group = [each for each in people if each.group != CONTROL and each.email.lower() not in skipped]
+    todo = [each for each in group if not (found := _noted(noted, each)) or found.state in {*again, WAITING}]
+    failure = ""
+    try:
+        with tqdm(total=len(group), initial=len(group) - len(todo), unit=" letters", disable=None) as bar:
+            sending.run(todo, outbox, lambda state: bar.update(state != WAITING))
+    except BadCampaign as early:
+        failure = str(early)
+    noted = outbox.letters()
+    by_state: dict[str, dict[str, str]] = {state: {} for state in (SENT, SENDING, REFUSED, WAITING)}
+    for found in filter(None, (_noted(noted, person) for person in group)):
+        by_state[found.state][found.email] = found.said
+    left = len(group) - sum(len(by_state[state]) for state in (SENT, SENDING, REFUSED))
+    lines = reporting.lines(
+        FOLDER / "sent.txt", **by_state, left=left, number=len(group), most=MOST_NAMED, outbox=outbox.path.name
+    )
+    return lines, failure, not left and not by_state[SENDING] and not failure
+
+
+def _noted(noted: dict[str, Noted], person: Person) -> Noted | None:
+    """What is known of somebody's letter, by the address or, where that was changed since, by the id."""
+    return noted.get(person.email.lower()) or noted.get(f"id {person.id}")

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from serving import spool
 from serving.campaign import BadCampaign
+from serving.errors import BadTable
 from serving.model.figures import TrainingFigures
 from serving.schema import Schema
 from serving.tables.reader import Table
@@ -40,8 +41,16 @@ class Service:
     """The service at an address: a bare host, its root or its /predict. The methods raise `BadCampaign`."""
 
     def __init__(self, address: str, api_key: str | None = None):
-        url = urlsplit(address if "://" in address else f"http://{address}")
-        self._url = url._replace(path=url.path.removesuffix("/predict").rstrip("/")).geturl()
+        try:
+            url = urlsplit(address if "://" in address else f"http://{address}")
+            is_one = url.port != 0 and url.hostname and not url.username and url.scheme in ("http", "https")
+        except ValueError as error:
+            raise BadCampaign(f"--url {address} is no address: {error}") from error
+        if not is_one:
+            raise BadCampaign("--url is not HOST:PORT or http(s)://HOST:PORT (a key is given by --api-key)")
+        self._url = f"{url.scheme}://{url.netloc}{url.path.rstrip('/').removesuffix('/predict').rstrip('/')}"
+        if not (api_key or "").strip().isprintable():
+            raise BadCampaign("the API key has more than one line")
         # As the bytes that were typed: requests would send text as Latin-1.
         self._key: dict[str, str | bytes] = {"X-API-Key": os.fsencode(api_key).strip()} if api_key else {}
 
@@ -61,21 +70,28 @@ class Service:
             with self._answer("POST", f"/predict{query}", table) as answer:
                 kept.writelines(answer.iter_content(BLOCK))
             kept.seek(0)
-            with Table(kept, lambda name: name in ("note", "error"), LONGEST) as found:
-                yield found
+            try:
+                with Table(kept, lambda name: name in ("note", "error"), LONGEST) as found:
+                    if found.header[-2:] != ["note", "error"]:
+                        raise BadTable("it has no column for errors")
+                    yield found
+            except (BadTable, IndexError) as error:
+                raise BadCampaign(f"{self._url} answered with no scored table: {error}") from error
 
     @contextmanager
     def _answer(self, method: str, path: str, body: IO[bytes] | None = None) -> Iterator[requests.Response]:
         headers = {**self._key, "Content-Type": "text/csv"}
         asked: dict[str, Any] = {"data": body, "headers": headers, "stream": True, "timeout": PATIENCE}
+        asked["allow_redirects"] = False  # a table and a key are for nobody else
         try:
             with requests.request(method, self._url + path, **asked) as answer:
-                if answer.ok:
+                if answer.status_code == 200:
                     yield answer
                 else:
                     raise self._refused(answer)
         except requests.RequestException as error:
-            raise BadCampaign(f"{self._url} cannot be reached (does the service run?): {error}") from error
+            why = type(error).__name__ if isinstance(error, requests.exceptions.InvalidHeader) else error
+            raise BadCampaign(f"{self._url} cannot be reached (does the service run?): {why}") from error
 
     def _refused(self, answer: requests.Response) -> BadCampaign:
         said = f"{self._url} answered {answer.status_code}"
@@ -83,7 +99,7 @@ class Service:
             problem = answer.json()
             errors = [f"{each['field']}: {each['message']}" for each in problem.get("errors", ())]
             said = "; ".join([f"{said}: {problem['detail']}", *errors])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             return BadCampaign(f"{said}, and not as this service does")
         if answer.status_code == 401:
             said += " (--api-key, or SERVING_API_KEY)"
