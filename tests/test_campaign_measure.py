@@ -237,3 +237,85 @@ def test_what_the_plan_keeps_beside_it_gives_the_names_and_the_words(tmp_path):
     assert "leavers among 300 customers with a letter: 120" in done.stdout
     assert "customers kept from leaving: 60" in done.stdout
     assert "seed 5" in (tmp_path / "campaign.html").read_text()
+
+
+def test_where_probabilities_are_equal_the_tenths_show_no_lift(tmp_path):
+    plan = planned(tmp_path)
+    plan.write_text(re.sub(r"0\.\d{3}", "0.7", plan.read_text()))
+    chance = random.Random(5)
+    came = {f"A{number}": chance.choice(["Yes", "No"]) for number in range(400)}
+    assert measured(plan, happened(tmp_path, came), "--target", "churn").returncode == 0
+    page = (tmp_path / "campaign.html").read_text()
+    shares = [float(each) for each in re.findall(r"<td>10</td><td>70.0%</td><td>(.*?)%</td>", page)]
+    assert len(shares) == 10
+    assert shares == [
+        10.0 * sum(came[f"A{300 + 10 * tenth + each}"] == "Yes" for each in range(10)) for tenth in reversed(range(10))
+    ]
+
+
+@pytest.mark.parametrize("known", [range(300), range(300, 400)])
+def test_where_nothing_is_known_of_a_group_it_says_so(tmp_path, known):
+    came = {f"A{number}": "Yes" if number % 3 else "No" for number in known}
+    done = measured(planned(tmp_path), happened(tmp_path, came), "--target", "churn", "--value", "9")
+    assert done.returncode == 0, done.stderr
+    assert "of one of the groups no outcome is known" in done.stdout
+    assert "interval" not in done.stdout
+
+
+def test_of_too_small_groups_no_amounts_are_told(tmp_path):
+    outcomes = happened(tmp_path, answers(20, 4, 10, 9))
+    done = measured(planned(tmp_path, 20, 10), outcomes, "--target", "churn", "--value", "9")
+    assert "too small" in done.stdout
+    assert not re.search(
+        "interval|earned|kept", done.stdout + (tmp_path / "campaign.html").read_text().partition("<main>")[2]
+    )
+
+
+def test_harm_is_told_as_harm(tmp_path):
+    done = measured(planned(tmp_path), happened(tmp_path, answers(300, 240, 100, 40)), "--target", "churn")
+    assert "records with churn are more with a letter by 40.0 in a hundred, 95% interval 29" in done.stdout
+
+
+def test_letters_cost_whatever_came_of_them(tmp_path):
+    came = answers(300, 120, 100, 60)
+    for number in range(200, 300):
+        del came[f"A{number}"]
+    words = ["--target", "churn", "--value", "200", "--cost", "10"]
+    done = measured(planned(tmp_path), happened(tmp_path, came), *words)
+    # 120 of 200 with a letter have left, and 60 of 100 without: nobody was kept, and 300 letters were sent.
+    assert re.search(r"^earned: -3,000\.00,", done.stdout, re.MULTILINE)
+
+
+def test_blanks_are_unknown_also_where_a_value_is_the_yes(tmp_path):
+    came = {name: "gone" if answer == "Yes" else "NA" for name, answer in answers(300, 120, 100, 60).items()}
+    done = measured(planned(tmp_path), happened(tmp_path, came), "--target", "churn", "--positive", "gone")
+    assert "without a known outcome: 220 records" in done.stdout
+    refused(
+        measured(planned(tmp_path), happened(tmp_path, came), "--target", "churn", "--positive", "gonne"),
+        "no row's churn is 'gonne'",
+    )
+
+
+def test_ids_are_found_however_they_were_kept_from_being_formulas(tmp_path):
+    plan = planned(tmp_path)
+    plan.write_text(plan.read_text().replace("\nA", "\na;'=A"))
+    came = {f"a;={name}": answer for name, answer in answers(300, 120, 100, 60).items()} | {"": "Yes"}
+    assert "with a letter: 120 (40.0%)" in measured(plan, happened(tmp_path, came), "--target", "churn").stdout
+
+
+@pytest.mark.parametrize("text", ["", "{}", "no JSON", '{"asked": {}, "id": 7}'])
+def test_what_is_beside_the_plan_and_damaged_is_told(tmp_path, text):
+    plan = planned(tmp_path)
+    (tmp_path / "campaign.json").write_text(text)
+    refused(
+        measured(plan, happened(tmp_path, answers(300, 120, 100, 60))), "campaign.json is not what plan has written"
+    )
+
+
+def test_the_report_does_not_replace_the_plan(tmp_path):
+    plan = planned(tmp_path)
+    outcomes = happened(tmp_path, answers(300, 120, 100, 60))
+    done = run("campaign.py", "measure", str(plan), str(outcomes), "--target", "churn", "--report", str(plan))
+    assert done.returncode == 2
+    assert "does not end in .html" in done.stderr
+    assert plan.read_text().startswith("id,")

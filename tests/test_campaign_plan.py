@@ -1,13 +1,16 @@
 """Plans that campaign.py makes with a real service; tests/browser/test_campaign.py holds them to those of the page."""
 
 import csv
+import http.server
 import json
 import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
@@ -255,3 +258,98 @@ def test_what_a_plan_was_made_with_is_kept_beside_it(service, customers, tmp_pat
     assert made["served"]["sha256"] == model["sha256"]
     assert made["served"]["training"] == model["training"]
     assert KEY not in (tmp_path / "campaign.json").read_text()
+
+
+def test_a_column_called_id_is_the_id_where_the_models_is_not_there(service, customers):
+    frame = pd.read_csv(customers, dtype=str)
+    frame.rename(columns={"customerID": "ID"}).to_csv(customers, index=False)
+    assert plan(service, customers, "--budget", "5").returncode == 0
+    assert all(row["id"].endswith("-MADEUP") for row in rows(customers))
+
+
+def test_the_plan_does_not_replace_the_table(service, customers):
+    before = customers.read_bytes()
+    words = ["plan", str(customers), "--url", service.url, "--budget", "5", "--output"]
+    done = run("campaign.py", *words, str(customers), SERVING_API_KEY=KEY)
+    refused(done, "is the table itself")
+    assert customers.read_bytes() == before
+    assert "does not end in .csv" in run("campaign.py", *words, "campaign.json").stderr
+
+
+class Strange(http.server.BaseHTTPRequestHandler):
+    """What answers in the place of a service: `answers` by path, as a status, a type and a body."""
+
+    answers: ClassVar[dict[str, tuple[int, str, bytes]]] = {}
+    keys: ClassVar[list[str | None]] = []
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.keys.append(self.headers.get("X-API-Key"))
+        status, kind, body = self.answers[self.path.partition("?")[0]]
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def strange() -> Iterator[http.server.HTTPServer]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Strange) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        Strange.keys.clear()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("model", "predicted", "said"),
+    [
+        ((200, "text/html", b"<html>"), None, "answered, and not as this service does"),
+        ((200, "application/json", b"[]"), None, "answered, and not as this service does"),
+        ((500, "text/html", b"oops"), None, "answered 500, and not as this service does"),
+        ((500, "application/json", b"[1]"), None, "answered 500, and not as this service does"),
+        ((302, "text/html", b""), None, "answered 302"),
+        (None, (200, "text/csv", b""), "answered with no scored table"),
+        (None, (200, "text/html", b"<html><body>"), "answered with no scored table"),
+        (None, (200, "text/csv", b'email,p,c,note,error\na@b.de,"0.5'), "answered with no scored table"),
+        (None, (200, "text/csv", b"email,p,c,note,error\na@b.de,0.5\n"), "answered with no scored table"),
+        (None, (200, "text/csv", b"email,p,c,note,error\na@b.de,much,true,,\n"), "answered with no scored table"),
+    ],
+)
+def test_what_is_no_service_is_told(service, strange, customers, model, predicted, said):
+    usual = (200, "application/json", service.get("/model").body)
+    Strange.answers = {"/model": model or usual, "/predict": predicted or (404, "text/html", b"")}
+    url = f"http://127.0.0.1:{strange.server_port}"
+    done = run("campaign.py", "plan", str(customers), "--url", url, "--budget", "5", SERVING_API_KEY=KEY)
+    refused(done, said)
+    assert len(done.stderr.splitlines()) == 1
+    if model and model[0] == 302:
+        assert Strange.keys == [KEY]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--url", "http://user:s3cret@127.0.0.1:1"], "--url is not HOST:PORT"),
+        (["--url", "http://[::1"], "is no address"),
+        (["--url", "ftp://127.0.0.1"], "--url is not HOST:PORT"),
+        (["--api-key", "s3cret\nmore"], "the API key has more than one line"),
+    ],
+)
+def test_secrets_are_not_printed_and_addresses_must_be_some(customers, words, said):
+    done = run("campaign.py", "plan", str(customers), "--budget", "5", *words)
+    refused(done, said)
+    assert "s3cret" not in done.stderr
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/", "/", ""])
+def test_the_service_may_be_named_by_any_of_its_addresses(service, customers, path):
+    words = ["plan", str(customers), "--url", service.url + path, "--budget", "5", "--api-key", KEY]
+    assert run("campaign.py", *words, "--output", str(customers.with_name("campaign.csv"))).returncode == 0

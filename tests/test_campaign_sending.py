@@ -8,9 +8,11 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -424,4 +426,207 @@ def test_a_plan_that_was_edited_badly_is_told_with_its_row(inbox, tmp_path, edit
 )
 def test_options_that_cannot_be_used_are_told(inbox, tmp_path, words, said):
     refused(send(planned(tmp_path, "a@example.com"), inbox, *words), said)
+    assert len(inbox) == 0
+
+
+# Servers that misbehave
+
+
+class Scripted:
+    """A server that says at one stage, to some, what it should not; `taken` are those whose letters it has."""
+
+    def __init__(self, stage: str, says: str, only: str = "", times: int = 1000):
+        self._stage, self._says, self._only, self._times = stage, says, only, times
+        self.taken: list[str] = []
+        self.texts: list[bytes] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"smtp://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._listening.accept()
+            threading.Thread(target=self._talk, args=[connection], daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        to = ""
+
+        def answer(stage: str, usual: str) -> str:
+            """Say what is usual, or else; gives what was said, nothing where it was a goodbye."""
+            if stage == self._stage and self._times and self._only in to:
+                self._times -= 1
+                if self._says == "close":
+                    connection.close()
+                    return ""
+                usual = self._says
+            connection.sendall(usual.encode() + b"\r\n")
+            return usual
+
+        with contextlib.suppress(OSError, ValueError), connection, connection.makefile("rb") as lines:
+            connection.sendall(b"220 here\r\n")
+            for line in lines:
+                command = line[:4].decode().strip().upper()
+                if command == "RCPT":
+                    to = line.decode().partition("<")[2].partition(">")[0]
+                if command != "DATA":
+                    said = answer({"MAIL": "mail", "RCPT": "rcpt"}.get(command, ""), "250 ok")
+                elif (said := answer("data", "354 go on")).startswith("3"):
+                    text = b"".join(iter(lines.readline, b".\r\n"))
+                    if (said := answer("dot", "250 2.0.0 taken")).startswith("2"):
+                        self.taken.append(to)
+                        self.texts.append(text)
+                if not said:
+                    return
+
+
+FIVE = [f"a{number}@example.com" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "says", "only", "times", "sent", "state"),
+    [
+        ("mail", "451 later", "", 1, 5, ""),
+        ("mail", "close", "", 1, 5, ""),
+        ("rcpt", "451 later", "a2", 1, 5, ""),
+        ("rcpt", "421 too many, and I close", "a2", 1, 5, ""),
+        ("rcpt", "close", "a2", 1, 5, ""),
+        ("rcpt", "550 5.7.1 takes nothing from you", "a0", 1, 4, "refused for good: 1 letter"),
+        ("rcpt", "garbage", "a2", 1, 5, ""),
+        ("data", "close", "a2", 1, 5, ""),
+        ("data", "451 later", "a2", 1, 5, ""),
+        ("data", "554 5.7.1 spam", "a2", 1, 4, "refused for good: 1 letter"),
+        ("data", "250 that is no answer", "a2", 1, 5, ""),
+        ("dot", "451 later", "a2", 1, 5, ""),
+        ("dot", "554 5.7.1 spam", "a2", 1, 4, "refused for good: 1 letter"),
+        ("dot", "close", "a2", 1, 4, "perhaps with it, perhaps not: 1 letter"),
+        ("dot", "garbage", "a2", 1, 4, "perhaps with it, perhaps not: 1 letter"),
+        ("dot", "354 go on", "a2", 1, 4, "perhaps with it, perhaps not: 1 letter"),
+    ],
+)
+def test_what_a_server_should_not_say_sends_nobody_two_letters_and_loses_none(
+    tmp_path, stage, says, only, times, sent, state
+):
+    plan, strange = planned(tmp_path, *FIVE), Scripted(stage, says, only, times)
+    done = send(plan, strange)
+    assert f"with the mail server: {sent} of 5 letters" in done.stdout
+    assert state in done.stdout
+    assert sorted(strange.taken) == [address for address in FIVE if sent == 5 or only not in address]
+    assert done.returncode == ("perhaps" in done.stdout)
+    send(plan, strange)
+    assert sorted(strange.taken) == [address for address in FIVE if sent == 5 or only not in address]
+
+
+@pytest.mark.parametrize(("stage", "says"), [("rcpt", "550 relay not permitted"), ("dot", "554 5.7.1 spam")])
+def test_a_server_that_refuses_everybody_is_stopped_and_nobody_is_given_up(tmp_path, stage, says):
+    plan, strange = planned(tmp_path, *FIVE), Scripted(stage, says)
+    done = send(plan, strange)
+    refused(done, "refused the first 3 letters", says, "--retry-refused")
+    assert "refused for good: 3 letters" in done.stdout
+    assert "left: 2 letters" in done.stdout
+    kind = Scripted("none", "")
+    assert send(plan, kind, "--retry-refused").returncode == 0
+    assert sorted(kind.taken) == FIVE
+
+
+def test_a_sender_who_may_send_no_more_stops_it_and_the_rest_is_left(tmp_path):
+    plan, strange = planned(tmp_path, *FIVE), Scripted("mail", "550 5.4.5 daily limit\x1b[31m exceeded")
+    done = send(plan, strange)
+    refused(done, "takes no letters from zoe@shop.example: 550 5.4.5 daily limit [31m exceeded")
+    assert "left: 5 letters" in done.stdout
+
+
+def test_a_line_that_is_a_dot_is_sent_as_it_is(tmp_path):
+    plan, kind = planned(tmp_path, "a@example.com"), Scripted("none", "")
+    (tmp_path / "mail.txt").write_text("Subject: dots\n\nfirst\n.\n..second\nthird")
+    assert send(plan, kind).returncode == 0
+    assert kind.texts[0].endswith(b"\r\n\r\nfirst\r\n..\r\n...second\r\nthird\r\n")
+
+
+# What a plan and what was sent have to do with each other
+
+
+def test_a_plan_of_the_same_name_and_other_people_is_told(inbox, tmp_path):
+    plan = planned(tmp_path, *FIVE)
+    assert send(plan, inbox).returncode == 0
+    old = plan.read_text()
+    plan.write_text(old.replace("0.75", "0.6"))
+    refused(send(plan, inbox), "campaign.sqlite tells of a letter", "another plan", "another name")
+    plan.write_text(old.replace("discount", "control"))
+    refused(send(plan, inbox), "another plan")
+    plan.write_text(old.replace("0.75", "0.7500000001"))  # a spreadsheet has saved it
+    assert send(plan, inbox).returncode == 0
+    assert len(inbox) == 5
+
+
+def test_who_was_written_to_is_not_written_to_at_another_address(inbox, tmp_path):
+    plan = planned(tmp_path, *FIVE)
+    assert send(plan, inbox).returncode == 0
+    plan.write_text(plan.read_text().replace("a1@example.com", "corrected@example.com"))
+    assert send(plan, inbox).returncode == 0
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "plan.csv"
+    link.symlink_to(plan)
+    (tmp_path / "elsewhere" / "mail.txt").write_text(TEMPLATE)
+    assert send(link, inbox).returncode == 0
+    assert len(inbox) == 5
+
+
+def test_what_is_counted_is_the_plans_people(inbox, tmp_path):
+    plan = planned(tmp_path, *FIVE)
+    assert send(plan, inbox).returncode == 0
+    lines = plan.read_text().splitlines()
+    plan.write_text("\n".join([*lines[:3], ",,,,,", ""]))
+    assert "with the mail server: 2 of 2 letters" in send(plan, inbox).stdout
+    (tmp_path / "gone.txt").write_text("a0@example.com")
+    assert "with the mail server: 1 of 1 letter\n" in send(plan, inbox, "--skip", str(tmp_path / "gone.txt")).stdout
+
+
+def test_without_a_server_nothing_is_noted(tmp_path):
+    nobody = Inbox(tmp_path)  # that was never started
+    refused(send(planned(tmp_path, *FIVE), nobody), "cannot be reached")
+    assert not (tmp_path / "campaign.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a1@example.com, a2@example.com, a3@example.com\n",
+        "who\n<mailto:a1@example.com>\nZoe (A2@example.com)\na3@example.com.\n",
+        '"a1@example.com; a2@example.com",x\na3@example.com y,x\n',
+        "Müller, Zoë <a1@example.com>; a2@example.com\n'a3@example.com'\n",
+    ],
+)
+def test_addresses_that_are_skipped_are_found_wherever_they_stand(inbox, tmp_path, text):
+    (tmp_path / "gone.txt").write_text(text)
+    assert send(planned(tmp_path, *FIVE), inbox, "--skip", str(tmp_path / "gone.txt")).returncode == 0
+    assert inbox.addresses() == ["a0@example.com", "a4@example.com"]
+    (tmp_path / "gone.txt").write_text(f"{text}x@@y\n")
+    refused(send(planned(tmp_path, *FIVE), inbox, "--skip", str(tmp_path / "gone.txt")), "x@@y", "is no address")
+
+
+def test_long_subjects_and_links_arrive_as_they_are(inbox, tmp_path):
+    subject = "dass für — % dass nur — alle dass über Düsseldorf Müller 25\u00a0% 👩\u200d💻 " * 3
+    link = "https://shop.example/no-more?token=" + "x" * 120
+    plan = planned(tmp_path, "a@example.com")
+    (tmp_path / "mail.txt").write_text(f"Subject: {subject}\n\n{'ä' * 2000}\n")
+    assert send(plan, inbox, "--unsubscribe", link).returncode == 0
+    [letter] = inbox.messages()
+    assert letter["Subject"] == subject.strip()
+    assert letter["List-Unsubscribe"] == f"<{link}>"
+    assert letter.get_content().strip() == "ä" * 2000
+    assert max(map(len, letter.as_bytes().splitlines())) < 998
+
+
+def test_the_discount_is_what_is_said_or_the_plans_or_25(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com", Discount="40")
+    for words, expected in (([], "40"), (["--discount", "30"], "30")):
+        assert send(plan, inbox, "--dry-run", *words).returncode == 0
+        [letter] = messages(tmp_path / "campaign-letters")
+        assert letter["Subject"].startswith(f"{expected} % off")
+
+
+def test_a_folder_that_cannot_be_written_is_told(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com")
+    (tmp_path / "campaign.sqlite").mkdir()
+    refused(send(plan, inbox), "campaign.sqlite cannot be written, and without it nothing is sent")
     assert len(inbox) == 0

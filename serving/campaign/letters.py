@@ -23,7 +23,8 @@ MOST_NAMED = 5
 # Seven bits, which every mail server takes.
 UTF_8 = Charset("utf-8")
 UTF_8.body_encoding = QP
-WRITTEN = compat32.clone(linesep="\r\n")
+# A link is never folded; RFC 5322, section 2.1.1, lets lines be so long.
+WRITTEN = compat32.clone(linesep="\r\n", max_line_length=998)
 
 # A doubled brace, a field, or a brace that is neither.
 _field = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")

@@ -62,12 +62,13 @@ class Made(Struct, frozen=True):
 
 
 class Row(NamedTuple):
-    """A row that can be written to; `number` is as a spreadsheet counts."""
+    """A row that can be written to; `number` is as a spreadsheet counts without blank lines."""
 
     number: int
     id: str
     email: str
     probability: str
+    value: float
     extras: list[str]
 
 
@@ -145,7 +146,7 @@ def _usable(answer: Table, of_id: int, of_email: int, extras: list[int]) -> tupl
             left_out.append([str(number), id_, inert(why)])
         else:
             known.update(dict.fromkeys(keys, number))
-            rows.append(Row(number, id_, email, probability, [cells[place] for place in extras]))
+            rows.append(Row(number, id_, email, probability, value(probability), [cells[place] for place in extras]))
     return rows, left_out
 
 
@@ -153,13 +154,13 @@ def _chosen(rows: list[Row], asked: Asked) -> list[Row]:
     """Who gets a letter or is in the control group, the most probable first."""
     if not rows:
         raise BadCampaign("nobody in the table can be written to: no row is valid and has a usable address")
-    ordered = sorted(rows, key=lambda row: -value(row.probability))
+    ordered = sorted(rows, key=lambda row: -row.value)
     if asked.budget is not None:
         found = ordered[: asked.budget]
     elif asked.threshold is not None:
-        found = [row for row in ordered if value(row.probability) >= asked.threshold]
+        found = [row for row in ordered if row.value >= asked.threshold]
     else:
-        found = [row for row in ordered if value(row.probability) * (asked.value or 0) > (asked.cost or 0)]
+        found = [row for row in ordered if row.value * (asked.value or 0) > (asked.cost or 0)]
     if not found:
         raise BadCampaign(f"nobody is chosen: the largest probability is {ordered[0].probability}")
     return found
@@ -168,7 +169,7 @@ def _chosen(rows: list[Row], asked: Asked) -> list[Row]:
 def _reasons(service: Service, table: Path, chosen: list[Row]) -> dict[int, str]:
     numbers = {row.number for row in chosen}
     try:
-        with service.scored(table, explain_from=value(chosen[-1].probability)) as answer:
+        with service.scored(table, explain_from=chosen[-1].value) as answer:
             return {number: cells[-3] for number, (cells, _) in enumerate(answer.rows(), 2) if number in numbers}
     except NoReasons:
         return {}
@@ -176,7 +177,7 @@ def _reasons(service: Service, table: Path, chosen: list[Row]) -> dict[int, str]
 
 def expected(chosen: list[Row], control: int, made: Made) -> dict[str, object]:
     """What a plan comes to, by the model's figures of the nearest lower threshold."""
-    probabilities, letters, asked = [value(row.probability) for row in chosen], len(chosen) - control, made.asked
+    probabilities, letters, asked = [row.value for row in chosen], len(chosen) - control, made.asked
     of_test = made.served.training.thresholds if made.served.training else []
     lower = [choice for choice in of_test if choice.threshold <= probabilities[-1]]
     mean = sum(probabilities) / len(chosen)
