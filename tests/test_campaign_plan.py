@@ -353,3 +353,12 @@ def test_secrets_are_not_printed_and_addresses_must_be_some(customers, words, sa
 def test_the_service_may_be_named_by_any_of_its_addresses(service, customers, path):
     words = ["plan", str(customers), "--url", service.url + path, "--budget", "5", "--api-key", KEY]
     assert run("campaign.py", *words, "--output", str(customers.with_name("campaign.csv"))).returncode == 0
+
+
+def test_a_probability_that_is_the_threshold_is_enough(service, customers):
+    cut = sorted(scores(service, customers).values(), reverse=True)[49]
+    assert plan(service, customers, "--threshold", repr(cut)).returncode == 0
+    found = rows(customers)
+    assert len(found) == 50
+    assert float(found[-1]["probability"]) == cut
+    assert all(row["reasons"] for row in found)

@@ -571,6 +571,14 @@ def test_who_was_written_to_is_not_written_to_at_another_address(inbox, tmp_path
     assert len(inbox) == 5
 
 
+def test_who_was_refused_is_written_to_at_a_corrected_address(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com", "never@example.com")
+    assert send(plan, inbox).returncode == 0
+    plan.write_text(plan.read_text().replace("never@", "corrected@"))
+    assert "with the mail server: 2 of 2 letters" in send(plan, inbox).stdout
+    assert inbox.addresses() == ["a@example.com", "corrected@example.com"]
+
+
 def test_what_is_counted_is_the_plans_people(inbox, tmp_path):
     plan = planned(tmp_path, *FIVE)
     assert send(plan, inbox).returncode == 0

@@ -171,25 +171,27 @@ class Sending:
         Raises `BadCampaign` where no letter can be sent.
         """
         pauses = iter(PAUSES)
-        while people:
-            left = self._one_round(people, outbox, told)
-            pauses = iter(PAUSES) if len(left) < len(people) else pauses
-            people = left
-            if people and ((pause := next(pauses, None)) is None or self._stop.wait(pause)):
-                break
-        if self._smtp:
-            with suppress(OSError):
-                self._smtp.quit()
+        try:
+            while people:
+                left = self._one_round(people, outbox, told)
+                pauses = iter(PAUSES) if len(left) < len(people) else pauses
+                people = left
+                if people and ((pause := next(pauses, None)) is None or self._stop.wait(pause)):
+                    return
+        finally:
+            if self._smtp:
+                with suppress(OSError):
+                    self._smtp.quit()
 
     def _one_round(self, people: Sequence[Person], outbox: Outbox, told: Callable[[str], Any]) -> list[Person]:
         """Those who are left for another round."""
         later: list[Person] = []
         for place, person in enumerate(people):
-            if self._stop.wait(max(0.0, self._due - time.monotonic())) or not self._is_let_in():
+            if self._stop.wait(max(0.0, self._due - time.monotonic())) or not (smtp := self._session()):
                 return [*later, *people[place:]]
             self._due = max(self._due, time.monotonic() - self._pause) + self._pause
             message_id = outbox.begin(person, make_msgid(domain=self._letters.domain))
-            state, answer = self._hand_over(person, message_id)
+            state, answer = self._hand_over(smtp, person, message_id)
             if state != SENDING:
                 outbox.end(person, state, answer)
             if state == WAITING:
@@ -202,26 +204,28 @@ class Sending:
                 raise BadCampaign(f"{said}; no more are tried (--retry-refused sends them again)")
         return later
 
-    def _is_let_in(self) -> bool:
-        """Whether the server takes letters from the sender now. Raises `BadCampaign` where it never does."""
+    def _session(self) -> smtplib.SMTP | None:
+        """A session in which the sender was taken, or None where that is not to be had now.
+
+        Raises `BadCampaign` where it never is.
+        """
         try:
             self._smtp = self._smtp or self._server.connect()
             code, said = self._smtp.mail(self._letters.sender)
         except OSError:
             self._smtp = None
-            return False
+            return None
         if code // 100 == 5:
             raise BadCampaign(
                 f"{self._server.name} takes no letters from {self._letters.sender}: {_answer(code, said)}"
             )
         if code // 100 != 2:
             self._smtp = None
-        return code // 100 == 2
+        return self._smtp
 
-    def _hand_over(self, person: Person, message_id: str) -> tuple[str, str]:
+    def _hand_over(self, smtp: smtplib.SMTP, person: Person, message_id: str) -> tuple[str, str]:
         """The state of a letter whose sender was taken, and what the server said."""
-        smtp, is_on_its_way = self._smtp, False
-        assert smtp
+        is_on_its_way = False
         try:
             code, said = smtp.rcpt(person.email)
             if code // 100 == 2:
@@ -270,7 +274,7 @@ def send(
             said = f"{outbox.path} tells of a letter to {found.email} that was sent by another plan than {plan}"
             raise BadCampaign(f"{said}: give this one another name")
     group = [each for each in people if each.group != CONTROL and each.email.lower() not in skipped]
-    todo = [each for each in group if not (found := _noted(noted, each)) or found.state in {*again, WAITING}]
+    todo = [each for each in group if _is_to_be_sent(each, _noted(noted, each), again)]
     failure = ""
     try:
         with tqdm(total=len(group), initial=len(group) - len(todo), unit=" letters", disable=None) as bar:
@@ -286,6 +290,13 @@ def send(
         FOLDER / "sent.txt", **by_state, left=left, number=len(group), most=MOST_NAMED, outbox=outbox.path.name
     )
     return lines, failure, not left and not by_state[SENDING] and not failure
+
+
+def _is_to_be_sent(person: Person, found: Noted | None, again: set[str]) -> bool:
+    """Whether there is something to do: nothing was sent, or it was refused, and the address has been corrected."""
+    if not found or found.state in (WAITING, *again):
+        return True
+    return found.state == REFUSED and found.email != person.email.lower()
 
 
 def _noted(noted: dict[str, Noted], person: Person) -> Noted | None:
