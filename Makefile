@@ -43,10 +43,11 @@ check: $(READY) ## lint, format, types, tests
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest
 
-bench: $(READY) ## measure the service against others: bench/RESULTS.md, bench/TREES.md
+bench: $(READY) ## measure the service against others: bench/RESULTS.md, TREES.md and SCORE.md
 	@$(PIPENV) sync --categories "bench granian"
 	@PYTHONPATH=. $(BIN)/python bench/run.py
 	@PYTHONPATH=. $(BIN)/python bench/trees.py
+	@PYTHONPATH=. $(BIN)/python bench/score.py
 
 reliability: $(READY) ## a quarter of an hour of trouble for the service: tests/reliability/RESULTS.md
 	@PYTHONPATH=.:tests $(BIN)/python tests/reliability/run.py
@@ -94,5 +95,5 @@ $(BIN)/pipenv:
 
 $(READY): Pipfile.lock $(BIN)/pipenv
 	@echo 'Installing the locked packages in .venv ...'
-	@$(PIPENV) sync --dev
+	@$(PIPENV) sync --categories "packages dev-packages score"
 	@touch $@

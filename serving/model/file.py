@@ -48,7 +48,7 @@ def write(pair: tuple[Any, Any], path: Path) -> None:
     Another file that is replaced is kept as `.previous`: `make rollback` puts it back.
     """
     data = pickle.dumps(pair)
-    if path.exists() and (old := path.read_bytes()) != data:
+    if path.is_file() and (old := path.read_bytes()) != data:
         whole_file.write(path.with_name(f"{path.name}.previous"), old)
     whole_file.write(path, data)
 

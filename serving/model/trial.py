@@ -45,17 +45,29 @@ def read(paths: Sequence[Path], schema: Path | None = None) -> Model:
 
     Raises `BadModel` where it cannot be served, and `OSError`.
     """
-    shown = ",".join(map(str, paths))
+    source = tried(paths, schema)
+    try:
+        found = file.of(source)
+    except BadModel as error:
+        raise _of(paths, error) from error
+    source.data.clear()
+    limits.give_back()
+    return found
+
+
+def tried(paths: Sequence[Path], schema: Path | None = None) -> Source:
+    """What `read` reads a model from, once it was tried: for those who read it elsewhere. Raises as that does."""
     try:
         source = _source(paths, schema)
         if hasattr(os, "posix_spawn") and (reason := _tried(source)):
             raise BadModel(reason)
-        found = file.of(source)
-        source.data.clear()
-        limits.give_back()
-        return found
+        return source
     except BadModel as error:
-        raise BadModel(f"{shown}: {error}") from error
+        raise _of(paths, error) from error
+
+
+def _of(paths: Sequence[Path], error: BadModel) -> BadModel:
+    return BadModel(f"{','.join(map(str, paths))}: {error}")
 
 
 def _source(paths: Sequence[Path], schema: Path | None) -> Source:
@@ -130,5 +142,5 @@ def verdict(source: Source) -> str:
 if __name__ == "__main__":
     limits.hold_to(MOST_SECONDS, MOST_MEMORY)
     told = msgspec.json.decode(sys.stdin.buffer.readline(), type=Header)
-    tried = Source(told.names, [sys.stdin.buffer.read(size) for size in told.sizes], told.schema.encode())
-    sys.stdout.buffer.write(msgspec.json.encode(verdict(tried)))
+    given = Source(told.names, [sys.stdin.buffer.read(size) for size in told.sizes], told.schema.encode())
+    sys.stdout.buffer.write(msgspec.json.encode(verdict(given)))

@@ -86,6 +86,16 @@ def score(
         raise
 
 
+def noted(names: list[str]) -> str:
+    """What the note says of a record in which these fields are unusual."""
+    return f"unusual: {', '.join(names)}"
+
+
+def in_words(errors: Collection[FieldError]) -> str:
+    """What is wrong with a row, in its column `error`."""
+    return "; ".join(f"{error.field}: {error.message}" for error in errors)
+
+
 def _pieces(table: Table, predictor: Predictor, explain: Explain | None, counting: Counting) -> Iterator[str]:
     """The scored table, some hundred rows at a time."""
     model, header, dialect = predictor.model, table.header, table.dialect
@@ -118,7 +128,7 @@ def _pieces(table: Table, predictor: Predictor, explain: Explain | None, countin
             answers = zip(*scores, reasons, map(unusual.get, range(len(probabilities))), strict=False)
             for (cells, _), error in zip(block, errors, strict=True):
                 probability, decision, reason, names = ("", "", "", None) if error else next(answers)
-                notes = [f"unusual: {', '.join(names)}"] if names else []
+                notes = [noted(names)] if names else []
                 if is_converted and (is_to_be_said or not "".join(cells).isascii()):
                     notes.append(f"read as {WINDOWS.title()}")
                     is_to_be_said = False
@@ -169,7 +179,7 @@ def _read(
             number = len(cells) + (cells[-1].count(delimiter) if line is not None and len(cells) > width else 0)
             words.append(f"the row has {number} cells, and the header {width}")
             continue
-        words.append("; ".join(f"{error.field}: {error.message}" for error in wrong.get(place, ())))
+        words.append(in_words(wrong.get(place, ())))
         place += 1
     return columns, unusual, words
 
@@ -191,12 +201,12 @@ def _reasons(model: Model, columns: Columns, probabilities: list[float], explain
     wanted = [place for place, each in enumerate(probabilities) if each >= explain.least]
     columns = [[column[place] for place in wanted] for column in columns]
     found = model.reasons(columns) if wanted else []
-    told = map(partial(_in_words, model.schema), found) if explain.in_words else map(_shares, found)
+    told = map(partial(_strongest, model.schema), found) if explain.in_words else map(_shares, found)
     cells = dict(zip(wanted, told, strict=True))
     return (cells.get(place, "") for place in range(len(probabilities)))
 
 
-def _in_words(schema: Schema, reasons: list[Reason]) -> str:
+def _strongest(schema: Schema, reasons: list[Reason]) -> str:
     strongest = islice((reason for reason in reasons if reason.share > 0), MOST_REASONS)
     told = [(schema.fields[schema.names[reason.field]], reason.value) for reason in strongest]
     return inert("; ".join(f"{field.label}: {schema.in_words(field, value)}" for field, value in told))

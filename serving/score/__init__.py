@@ -1,0 +1,1 @@
+"""Tables beyond one service: their files, wherever they are, scored on all cores or on a Dask cluster."""
