@@ -82,7 +82,8 @@ def test_the_source_bundle_holds_what_is_copied_and_what_elastic_beanstalk_reads
         if any(name.count("/") == slashes and fnmatch.fnmatch(name, pattern) for pattern, slashes in patterns)
     }
     assert bundle == expected
-    assert not any(name.startswith("serving/training") for name in bundle)
+    for elsewhere in ("campaign", "compare", "score", "training"):
+        assert not any(name.startswith(f"serving/{elsewhere}") for name in bundle)
     assert {"predict.py", "serving/model/file.py", "model_C=1.0.bin", ".ebextensions/environment.config"} <= bundle
 
 

@@ -290,8 +290,8 @@ def test_the_image_adds_the_packages_and_the_service_and_nothing_else():
 
     added = files(IMAGE) - files("python:3.11-slim")
     packages = {name for name in added if name.startswith("/opt/venv/")}
-    training = {*(ROOT / "serving/training").iterdir()}
-    service = {path.relative_to(ROOT) for path in (ROOT / "serving").rglob("*.py") if path not in training}
+    others = {ROOT / "serving" / name for name in ("campaign", "compare", "score", "training")}  # run elsewhere
+    service = {path.relative_to(ROOT) for path in (ROOT / "serving").rglob("*.py") if path.parent not in others}
     assert added - packages == {
         "/app/gunicorn.conf.py",
         "/app/predict.py",
