@@ -120,7 +120,7 @@ def send(args: argparse.Namespace) -> int:
     again |= {sending.REFUSED} if args.retry_refused else set()
     server = sending.Server(args.smtp, os.environ.get("SMTP_PASSWORD", ""))
     under_way = sending.Sending(written, server, args.rate, stopped_by_signals())
-    said, failure, is_done = sending.send(path, people, skipped, under_way, again)
+    said, failure, is_done = sending.send(path, people, chosen, under_way, again)
     print(*said, sep="\n", flush=True)
     if failure:
         raise BadCampaign(failure)

@@ -38,6 +38,11 @@ Unusual = dict[int, list[str]]
 _any_json = msgspec.json.Decoder(float_hook=float)
 
 
+def of_places(columns: Columns, places: Sequence[int]) -> Columns:
+    """The columns of the records in these places."""
+    return [[column[place] for place in places] for column in columns]
+
+
 class NotJSON(ValueError):
     """A text is not JSON."""
 

@@ -99,6 +99,11 @@ class Schema(Struct, frozen=True, dict=True, rename={"missing_values": "missingV
             return self.words.labels.get(text, text)
         return spelt_out(text)
 
+    def told(self, name: str, value: Value) -> str:
+        """A field and its value as people read them."""
+        field = self.fields[self.names[name]]
+        return f"{field.label}: {self.in_words(field, value)}"
+
     def meant(self, key: str) -> str:
         """The field or id that a key in another spelling stands for; else the key, in canonical spelling where that is
         no field's own name."""

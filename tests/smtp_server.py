@@ -36,9 +36,11 @@ class Handler:
         return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802
-        name = self._folder / f"{time.time_ns()}-{uuid.uuid4().hex}"
+        name = f"{time.time_ns()}-{uuid.uuid4().hex}"
         content = f"X-To: {envelope.rcpt_tos[0]}\r\nX-From: {envelope.mail_from}\r\n".encode() + envelope.content
-        name.write_bytes(content)
+        # Whole or not at all, also when this process is killed.
+        (self._folder.parent / name).write_bytes(content)
+        (self._folder.parent / name).rename(self._folder / name)
         return "250 2.0.0 Ok: queued"
 
 

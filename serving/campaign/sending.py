@@ -258,9 +258,10 @@ def _printable(text: str) -> str:
 
 
 def send(
-    plan: Path, people: Sequence[Person], skipped: set[str], sending: Sending, again: set[str]
+    plan: Path, people: Sequence[Person], chosen: Sequence[Person], sending: Sending, again: set[str]
 ) -> tuple[list[str], str, bool]:
-    """Send the letters of a plan's people, but none whose address is skipped, or that has a state not in `again`.
+    """Send letters to those of a plan's people who are chosen, but none that has been sent or has a state that is not
+    in `again`.
 
     Gives what became of all of them, in lines, why it came to an early end, if it did, and whether nothing is left to
     be done. Raises `BadCampaign` where it cannot begin.
@@ -273,21 +274,20 @@ def send(
         if found and (person.group == CONTROL or abs(found.probability - person.probability) > ROUNDED):
             said = f"{outbox.path} tells of a letter to {found.email} that was sent by another plan than {plan}"
             raise BadCampaign(f"{said}: give this one another name")
-    group = [each for each in people if each.group != CONTROL and each.email.lower() not in skipped]
-    todo = [each for each in group if _is_to_be_sent(each, _noted(noted, each), again)]
+    todo = [each for each in chosen if _is_to_be_sent(each, _noted(noted, each), again)]
     failure = ""
     try:
-        with tqdm(total=len(group), initial=len(group) - len(todo), unit=" letters", disable=None) as bar:
+        with tqdm(total=len(chosen), initial=len(chosen) - len(todo), unit=" letters", disable=None) as bar:
             sending.run(todo, outbox, lambda state: bar.update(state != WAITING))
     except BadCampaign as early:
         failure = str(early)
     noted = outbox.letters()
     by_state: dict[str, dict[str, str]] = {state: {} for state in (SENT, SENDING, REFUSED, WAITING)}
-    for found in filter(None, (_noted(noted, person) for person in group)):
+    for found in filter(None, (_noted(noted, person) for person in chosen)):
         by_state[found.state][found.email] = found.said
-    left = len(group) - sum(len(by_state[state]) for state in (SENT, SENDING, REFUSED))
+    left = len(chosen) - sum(len(by_state[state]) for state in (SENT, SENDING, REFUSED))
     lines = reporting.lines(
-        FOLDER / "sent.txt", **by_state, left=left, number=len(group), most=MOST_NAMED, outbox=outbox.path.name
+        FOLDER / "sent.txt", **by_state, left=left, number=len(chosen), most=MOST_NAMED, outbox=outbox.path.name
     )
     return lines, failure, not left and not by_state[SENDING] and not failure
 

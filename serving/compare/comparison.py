@@ -12,7 +12,7 @@ from serving import compatibility
 from serving.errors import BadTable, InvalidRecords
 from serving.fields import canonical
 from serving.model.base import Model, NotExplainable
-from serving.records import Columns
+from serving.records import Columns, of_places
 from serving.tables.rows import RowReader
 from serving.training import table
 from serving.training import target as targets
@@ -94,17 +94,13 @@ class _Said:
 
     def reasons(self, rows: Sequence[int]) -> list[str]:
         """The strongest reasons for what it says of some of them, in words; blank where it has none to give."""
-        schema = self.model.schema
         try:
-            found = self.model.reasons([[column[row] for row in rows] for column in self._columns])
+            found = self.model.reasons(of_places(self._columns, rows))
         except NotExplainable:
             return [""] * len(rows)
-        fields = {field.name: field for field in schema.fields}
+        told = self.model.schema.told
         return [
-            "; ".join(
-                f"{fields[each.field].label}: {schema.in_words(fields[each.field], each.value)} {each.share:+.2f}"
-                for each in reasons[:MOST_REASONS]
-            )
+            "; ".join(f"{told(each.field, each.value)} {each.share:+.2f}" for each in reasons[:MOST_REASONS])
             for reasons in found
         ]
 
@@ -124,7 +120,7 @@ def compare(old: Model, new: Model, path: Path, target: str | None = None, posit
     if not rows:
         raise BadTable("no row is valid for both models and has an answer")
     old_said, new_said = (
-        _Said(model, _of_rows(columns, [*map({row: place for place, row in enumerate(valid)}.__getitem__, rows)]))
+        _Said(model, of_places(columns, [*map({row: place for place, row in enumerate(valid)}.__getitem__, rows)]))
         for model, columns, valid in ((old, old_columns, old_rows), (new, new_columns, new_rows))
     )
     ids = _ids(text, new, rows)
@@ -163,10 +159,6 @@ def _records(text: TextTable, model: Model) -> tuple[Columns, list[int]]:
         raise BadTable(f"{error.errors[0].field}: {error.errors[0].message}") from error
     columns, _, wrong = read(text.rows)
     return columns, [row for row in range(len(text.rows)) if row not in wrong]
-
-
-def _of_rows(columns: Columns, places: list[int]) -> Columns:
-    return [[column[place] for place in places] for column in columns]
 
 
 def _ids(text: TextTable, model: Model, rows: list[int]) -> list[str]:

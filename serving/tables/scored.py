@@ -12,7 +12,7 @@ from serving import spool
 from serving.errors import BadTable, FieldError
 from serving.model.base import Model, Reason, Unit
 from serving.prediction import Predictor
-from serving.records import Columns, Unusual
+from serving.records import Columns, Unusual, of_places
 from serving.schema import Schema
 from serving.tables.formulas import inert, may_have_formula
 from serving.tables.reader import Dialect, Row, Table
@@ -199,8 +199,7 @@ def _written(probabilities: list[float], decimal: str) -> list[str]:
 def _reasons(model: Model, columns: Columns, probabilities: list[float], explain: Explain) -> Iterator[str]:
     """The reasons for each probability, as a cell; blank for those that are not to be explained."""
     wanted = [place for place, each in enumerate(probabilities) if each >= explain.least]
-    columns = [[column[place] for place in wanted] for column in columns]
-    found = model.reasons(columns) if wanted else []
+    found = model.reasons(of_places(columns, wanted)) if wanted else []
     told = map(partial(_strongest, model.schema), found) if explain.in_words else map(_shares, found)
     cells = dict(zip(wanted, told, strict=True))
     return (cells.get(place, "") for place in range(len(probabilities)))
@@ -208,8 +207,7 @@ def _reasons(model: Model, columns: Columns, probabilities: list[float], explain
 
 def _strongest(schema: Schema, reasons: list[Reason]) -> str:
     strongest = islice((reason for reason in reasons if reason.share > 0), MOST_REASONS)
-    told = [(schema.fields[schema.names[reason.field]], reason.value) for reason in strongest]
-    return inert("; ".join(f"{field.label}: {schema.in_words(field, value)}" for field, value in told))
+    return inert("; ".join(schema.told(reason.field, reason.value) for reason in strongest))
 
 
 def _shares(reasons: list[Reason]) -> str:
