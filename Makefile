@@ -95,5 +95,5 @@ $(BIN)/pipenv:
 
 $(READY): Pipfile.lock $(BIN)/pipenv
 	@echo 'Installing the locked packages in .venv ...'
-	@$(PIPENV) sync --categories "packages dev-packages score"
+	@$(PIPENV) sync --categories "packages dev-packages score notebook"
 	@touch $@
