@@ -17,8 +17,8 @@ from serving.model.stand_ins import BadModel
 from serving.records import NotJSON
 from serving.tables import scored
 from serving.tables.scored import Explain, Scored
-from serving.web import about, bodies, exposition, flask_service, keys, logs, openapi, page, problem, uploads
-from serving.web.counts import Form, Tally
+from serving.web import about, bodies, drift, exposition, flask_service, keys, logs, openapi, page, problem, uploads
+from serving.web.counts import Form
 from serving.web.metrics import meter
 from serving.web.problem import Problem
 from serving.web.served_model import ServedModel
@@ -93,12 +93,14 @@ def create_app(settings: Settings) -> Flask:
             meter.invalid(form, invalid.errors, invalid.number)
             raise
         probabilities, answer = predictor.predict(records, explain)
-        meter.scored("array" if records.is_array else "object", records.columns, probabilities, records.unusual)
+        meter.scored(
+            "array" if records.is_array else "object", records.columns, probabilities, records.unusual, records.blanks
+        )
         return _json(answer)
 
     def _scored_table(explain: Explain | None) -> Scored:
         predictor = served.predictor
-        tally = Tally(predictor.model.schema)
+        tally = meter.tally(predictor.model)
         try:
             with uploads.table(request.environ, settings.max_table_bytes) as upload:
                 found = scored.score(upload, predictor, explain, tally)
@@ -145,6 +147,12 @@ def create_app(settings: Settings) -> Flask:
         if metrics_keys is not None:
             metrics_keys.check(request.environ)
         return Response(exposition.page(meter.total(), served.predictor.model), content_type=exposition.MEDIA_TYPE)
+
+    @app.get("/drift")
+    def drift_since_start() -> Response:
+        if metrics_keys is not None:
+            metrics_keys.check(request.environ)
+        return _json(drift.since_start(meter.total(), served.predictor.model))
 
     for kind, (status, sentence) in REFUSED.items():
         app.register_error_handler(kind, partial(_refused, status, sentence))

@@ -33,6 +33,8 @@ Id = str | int | None
 Columns = list[Sequence[Any]]
 # By a record's place, the fields whose values are unusual.
 Unusual = dict[int, list[str]]
+# By the name of a field, how many of its values were blank and have been filled.
+Blanks = dict[str, int]
 
 # Numbers too large for a float become infinite here, so that the field can be named.
 _any_json = msgspec.json.Decoder(float_hook=float)
@@ -64,6 +66,7 @@ class Records(Struct, gc=False):
     ids: Sequence[Id]
     unusual: Unusual
     is_array: bool
+    blanks: Blanks
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -116,8 +119,8 @@ class JSONReader:
         schema = self._schema
         columns: Columns = [*zip(*rows, strict=True)] or [()] * (len(schema.fields) + bool(schema.id))
         ids = columns.pop() if schema.id else ()
-        fill(schema, columns)
-        return Records(columns, ids, {} if is_usual else unusual(schema, columns, ignored), is_array)
+        blanks = fill(schema, columns)
+        return Records(columns, ids, {} if is_usual else unusual(schema, columns, ignored), is_array, blanks)
 
     def _may_name_id(self, text: bytes | bytearray) -> bool:
         """Whether the id may be there in another spelling, since nothing misses it where it is overlooked."""
@@ -208,11 +211,14 @@ def nothing(field: Field, given: object, absent: Absent) -> Value:
     return absent.blank if field.type == "any" and given is None and math.isnan(absent.blank) else UNSET
 
 
-def fill(schema: Schema, columns: Columns) -> None:
-    """Fill the blanks in columns as training did, in place."""
+def fill(schema: Schema, columns: Columns) -> Blanks:
+    """Fill the blanks in columns as training did, in place; gives how many there were."""
+    blanks: Blanks = {}
     for place, blank in schema.blanks:
         if None in (column := columns[place]):
+            blanks[schema.fields[place].name] = column.count(None)
             columns[place] = [blank if value is None else value for value in column]
+    return blanks
 
 
 def unusual(schema: Schema, columns: Columns, ignored: Unusual) -> Unusual:

@@ -16,26 +16,36 @@ export class Problem extends Error {
  * `signal` stops it; `onSent` hears the share of the body that has gone out, from 0 to 1.
  * Throws a Problem, or an AbortError where it was stopped.
  */
-export async function post(address, type, body, { signal, onSent } = {}) {
+export function post(address, type, body, { signal, onSent } = {}) {
+  return ask("POST", address, { "Content-Type": type }, body, signal, onSent);
+}
+
+/** GET what is at an address of the service, as a Blob. Throws a Problem; asks for a key only if told so. */
+export function get(address, asksForKey) {
+  return ask("GET", address, {}, null, null, null, asksForKey);
+}
+
+async function ask(method, address, ownHeaders, body, signal, onSent, asksForKey = true) {
   for (;;) {
     const key = sessionStorage.getItem(STORED_KEY);
-    const headers = { "Content-Type": type, ...(key && { "X-API-Key": key }) };
-    const { status, answer } = await send(address, headers, body, signal, onSent);
+    const headers = { ...ownHeaders, ...(key && { "X-API-Key": key }) };
+    const { status, answer } = await send(method, address, headers, body, signal, onSent);
     if (status === 200) return answer;
     const problem = await asProblem(status, answer);
     if (status !== 401) throw problem;
     // While this request was under way, another may have learned the key.
-    const learned = sessionStorage.getItem(STORED_KEY) !== key || (await askForKey(key ? problem.message : ""));
+    const learned =
+      sessionStorage.getItem(STORED_KEY) !== key || (asksForKey && (await askForKey(key ? problem.message : "")));
     if (!learned) throw new Problem(status, "The service wants an API key.");
     signal?.throwIfAborted();
   }
 }
 
 // XMLHttpRequest, since fetch does not tell how much of a body has been sent.
-function send(address, headers, body, signal, onSent) {
+function send(method, address, headers, body, signal, onSent) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", address);
+    request.open(method, address);
     request.responseType = "blob";
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     if (onSent) {

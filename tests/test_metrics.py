@@ -137,11 +137,19 @@ def test_every_customer_of_arrays_and_tables_is_counted(service: Service):
 
 def test_the_training_table_stands_beside_it(service: Service):
     counts = Counts(service)
-    values = {labels for name, labels in counts if name == "serving_field_values_total"}
-    averages = {labels for name, labels in counts if name == "serving_training_average"}
-    numbers = {frozenset({"field": name, "value": ""}.items()) for name in ("tenure", "monthlycharges", "totalcharges")}
-    assert averages - numbers == values - {frozenset({"field": "seniorcitizen", "value": "0"}.items())}
+
+    def labels(metric: str) -> set[frozenset]:
+        return {labels for name, labels in counts if name == metric}
+
+    assert labels("serving_training_share") == labels("serving_field_values_total")
+    tables = [{"field": field.name, "value": str(value)} for field in SCHEMA.fields for value in field.values]
+    assert {frozenset(each.items()) for each in tables} < labels("serving_training_share")
+    assert counts.of("serving_training_share", field="contract", value="one_year") == pytest.approx(1473 / 7043)
+    assert counts.of("serving_training_share", field="tenure", value="over 69") == pytest.approx(
+        sum(each["tenure"] > 69 for each in customers()) / 7043
+    )
     assert counts.of("serving_training_average", field="contract", value="one_year") == pytest.approx(0.2105, abs=1e-4)
+    assert counts.of("serving_training_average", field="tenure", value="") == pytest.approx(32.4, abs=0.3)
 
 
 def test_whatever_is_asked_for_the_labels_are_few(service: Service):
@@ -279,12 +287,11 @@ def test_a_category_of_many_values_is_one_time_series():
     def counted(number: int) -> dict[str, float]:
         """What is counted of a record of a town that is allowed, and of one that is not, where so many are."""
         town = {"name": "town", "type": "string", "constraints": {"enum": [f"town-{each}" for each in range(number)]}}
-        counts = counting.Counts()
-        schema = schemas.from_json({"fields": [town]})
-        counting.count_scored(counts, schema, [["town-7", msgspec.UNSET]], [0.5, 0.5], {1: ["town"]})
-        return {key[-1]: count for key, count in counts.items() if key[0] == "serving_field_values"}
+        tally = counting.Tally(schemas.from_json({"fields": [town]}))
+        tally.scored("array", [["town-7", msgspec.UNSET]], [0.5, 0.5], {1: ["town"]}, {})
+        return {key[-1]: count for key, count in tally.counts.items() if key[0] == "serving_field_values"}
 
-    assert (counted(50), counted(51)) == ({"town-7": 1}, {"known": 1, "unknown": 1})
+    assert (counted(50), counted(51)) == ({"town-7": 1, "": 1}, {"known": 1, "unknown": 1})
 
 
 @pytest.mark.parametrize("command", [WAITRESS, [sys.executable, "predict.py"]], ids=["waitress", "predict.py"])
@@ -332,6 +339,8 @@ def test_everything_known_is_there_from_the_start_with_0():
         ("serving_field_values_total", {"field": "contract", "value": "one_year"}),
         ("serving_number_bucket", {"field": "tenure", "le": "72.0"}),
         ("serving_unusual_fields_total", {"field": "tenure"}),
+        ("serving_blank_fields_total", {"field": "totalcharges"}),
+        ("serving_field_values_total", {"field": "tenure", "value": "over 69"}),
         ("serving_number_sum", {"field": "totalcharges"}),
         ("serving_probability_bucket", {"le": "+Inf"}),
     ]:

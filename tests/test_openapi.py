@@ -21,7 +21,7 @@ from serving.records import ZERO
 from serving.tables import scored as table
 from serving.training.telecom import SCHEMA
 from serving.web import examples
-from serving.web.examples import CLOSED, CLOSED_METRICS, DISK_FULL, NO_KEY, NO_METRICS, NOT_ALWAYS, TOO_LARGE, UNHEALTHY
+from serving.web.examples import DISK_FULL, NOT_ALWAYS, TOO_LARGE, UNHEALTHY, WITH_KEYS, WITHOUT_KEYS
 from serving.web.settings import Settings
 
 PREDICTOR = Predictor(read(MODEL_FILE))
@@ -165,10 +165,10 @@ def test_the_example_of_a_model_that_does_not_score(monkeypatch):
 @pytest.mark.parametrize(
     ("example", "settings"),
     [
-        *((example, Settings(api_keys="4d0fa1")) for example in (NO_KEY, NO_METRICS)),
-        *((example, Settings(require_key=True)) for example in (CLOSED, CLOSED_METRICS)),
+        *((example, Settings(api_keys="4d0fa1")) for example in WITH_KEYS),
+        *((example, Settings(require_key=True)) for example in WITHOUT_KEYS),
     ],
-    ids=["no-key", "no-key-metrics", "closed", "closed-metrics"],
+    ids=lambda value: f"{value.path}-{value.name}" if hasattr(value, "path") else "",
 )
 def test_the_examples_of_a_service_with_keys(example, settings):
     client = predict.create_app(settings).test_client()

@@ -174,7 +174,7 @@ CHARGES = [
 def test_a_column_has_one_way_of_writing_numbers_and_else_a_rows_error(delimiter, cells, values):
     schema = schemas.from_features(["amount", "kind=a", "kind=b"], "=")
     rows = [[cell, "a"] for cell in cells]
-    [found, _], _, wrong = RowReader(schema, ["amount", "kind"], delimiter=delimiter)(rows)
+    [found, _], *_, wrong = RowReader(schema, ["amount", "kind"], delimiter=delimiter)(rows)
     assert [*wrong] == [place for place, value in enumerate(values) if value is None]
     assert found == [value for value in values if value is not None]
 
@@ -182,13 +182,13 @@ def test_a_column_has_one_way_of_writing_numbers_and_else_a_rows_error(delimiter
 def test_what_the_first_rows_have_shown_holds_for_the_others():
     schema = schemas.from_features(["amount", "price"], "=")
     read_rows = RowReader(schema, ["amount", "price"], delimiter=";")
-    [amounts, prices], _, _ = read_rows([["70", "80"]])  # nothing is shown yet
+    [amounts, prices], *_ = read_rows([["70", "80"]])  # nothing is shown yet
     assert (amounts, prices) == ([70], [80])
     read_rows([["70", "29.85"]])
-    [amounts, prices], _, wrong = read_rows([["1.234", "1.234"], ["70", "1,5"]])  # as the other column has it
+    [amounts, prices], *_, wrong = read_rows([["1.234", "1.234"], ["70", "1,5"]])  # as the other column has it
     assert (amounts, prices, [*wrong]) == ([1.234], [1.234], [1])
     other = RowReader(schema, ["amount", "price"], delimiter="\t")
-    [amounts, prices], _, wrong = other([["1.5", "70"], ["2.5", "1,234"]])  # so that it is no 1.234
+    [amounts, prices], *_, wrong = other([["1.5", "70"], ["2.5", "1,234"]])  # so that it is no 1.234
     assert (amounts, prices, [*wrong]) == ([1.5], [70], [1])
 
 
@@ -243,6 +243,6 @@ def test_17_000_columns_more_are_ignored_and_too_many_are_refused(rows_of):
 )
 def test_other_words_for_a_fields_values(values, cells, expected):
     schema = schemas.from_features([f"kind={value}" for value in values], "=")
-    [found], _, wrong = RowReader(schema, ["kind"])([[cell] for cell in cells])
+    [found], *_, wrong = RowReader(schema, ["kind"])([[cell] for cell in cells])
     assert found == [value for value in expected if value is not None]
     assert [*wrong] == [place for place, value in enumerate(expected) if value is None]

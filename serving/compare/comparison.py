@@ -157,8 +157,8 @@ def _records(text: TextTable, model: Model) -> tuple[Columns, list[int]]:
         read = RowReader(model.schema, text.header, delimiter=text.delimiter, absent=model.absent)
     except InvalidRecords as error:
         raise BadTable(f"{error.errors[0].field}: {error.errors[0].message}") from error
-    columns, _, wrong = read(text.rows)
-    return columns, [row for row in range(len(text.rows)) if row not in wrong]
+    found = read(text.rows)
+    return found.columns, [row for row in range(len(text.rows)) if row not in found.wrong]
 
 
 def _ids(text: TextTable, model: Model, rows: list[int]) -> list[str]:

@@ -45,13 +45,21 @@ class Choice(Struct, frozen=True):
     negatives: int
 
 
+class Probabilities(Struct, frozen=True):
+    """How the probabilities of the test part are distributed: where bins end, and the share of each."""
+
+    edges: Annotated[list[float], Meta(max_length=MOST_FIGURES)]
+    shares: Annotated[list[float], Meta(max_length=MOST_FIGURES)]
+
+
 class TrainingFigures(Struct, frozen=True):
     """How a model was trained, and how good it is.
 
     `C` is that of a logistic regression. `positive_rate` is that of the whole table, `log_loss`, `calibration`, `roc`
     (pairs of false and true positive rate) and `thresholds` are of the test part. `averages` are the features of the
     average training record. `example_probability` is what the model said of the schema's example. `table_sha256` is of
-    the prepared table: a JSON array a record, its fields and its target.
+    the prepared table: a JSON array a record, its fields and its target. `shares` are those of each field's bins in
+    the whole table (see `serving.distribution`), and `probabilities` how the test part was scored.
     """
 
     rows: int
@@ -69,6 +77,8 @@ class TrainingFigures(Struct, frozen=True):
     example_probability: float
     versions: dict[str, str]
     table_sha256: str
+    shares: Annotated[dict[str, dict[str, float]], Meta(max_length=MOST_POINTS)] = {}
+    probabilities: Probabilities | None = None
 
 
 def of(state: dict[str, Any]) -> TrainingFigures | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -10,13 +10,23 @@ from msgspec import UNSET
 from serving import errors
 from serving.errors import MOST_SUGGESTIONS, FieldError, InvalidRecords
 from serving.fields import CANONICAL_BLANKS, Field, canonical
-from serving.records import ZERO, Absent, Columns, Unusual, fill, nothing, unusual
+from serving.records import ZERO, Absent, Blanks, Columns, Unusual, fill, nothing, unusual
 from serving.schema import Schema
 from serving.tables.numbers import Cells, Conventions, Plain, with_point
 from serving.turns import in_turns
 
 # So that other spellings of values do not pile up: so many are remembered, and of none more characters.
 MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 100
+
+
+class Rows(NamedTuple):
+    """The records of rows, by column, what is unusual of them by their place, and how many blanks were filled; and by a
+    row's place the errors of those that are no records."""
+
+    columns: Columns
+    unusual: Unusual
+    blanks: Blanks
+    wrong: dict[int, list[FieldError]]
 
 
 class RowReader:
@@ -54,11 +64,8 @@ class RowReader:
             _reader(field, self._plain(at)) for field, at in zip(schema.fields, self._positions, strict=True)
         ]
 
-    def __call__(self, rows: Sequence[Cells]) -> tuple[Columns, Unusual, dict[int, list[FieldError]]]:
-        """The records of rows that have all columns, by column, what is unusual, and the errors of the others.
-
-        Both by a place: what is unusual among the records, errors among the rows.
-        """
+    def __call__(self, rows: Sequence[Cells]) -> Rows:
+        """The records of rows that have all columns."""
         columns, wrong = self.values(rows)
         ignored: Unusual = {}
         if self._lenient:
@@ -67,8 +74,8 @@ class RowReader:
             for column in columns:
                 del column[row]
         finished: Columns = [*columns]
-        fill(self._schema, finished)
-        return finished, unusual(self._schema, finished, ignored), wrong
+        blanks = fill(self._schema, finished)
+        return Rows(finished, unusual(self._schema, finished, ignored), blanks, wrong)
 
     def values(self, rows: Sequence[Cells]) -> tuple[list[list[Any]], dict[int, list[FieldError]]]:
         """The values in rows by column, None for a blank, and by row what is wrong with them.

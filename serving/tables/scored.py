@@ -12,11 +12,11 @@ from serving import spool
 from serving.errors import BadTable, FieldError
 from serving.model.base import Model, Reason, Unit
 from serving.prediction import Predictor
-from serving.records import Columns, Unusual, of_places
+from serving.records import Blanks, Columns, Unusual, of_places
 from serving.schema import Schema
 from serving.tables.formulas import inert, may_have_formula
 from serving.tables.reader import Dialect, Row, Table
-from serving.tables.rows import RowReader
+from serving.tables.rows import RowReader, Rows
 from serving.tables.text import LONGEST_LINE, WINDOWS
 
 # Bytes of a scored table: an error can be many times as long as its row.
@@ -32,7 +32,9 @@ class _Piece(list[str]):
 class Counting(Protocol):
     """What counts the rows."""
 
-    def scored(self, form: Literal["csv"], columns: Columns, probabilities: list[float], unusual: Unusual) -> None:
+    def scored(
+        self, form: Literal["csv"], columns: Columns, probabilities: list[float], unusual: Unusual, blanks: Blanks
+    ) -> None:
         """Count records that were scored."""
 
     def invalid(self, form: Literal["csv"], errors: Collection[FieldError], records: int) -> None:
@@ -111,9 +113,10 @@ def _pieces(table: Table, predictor: Predictor, explain: Explain | None, countin
     decimal = ""
     is_to_be_said = not "".join(header).isascii()  # that the header was converted, in the first row
     for block in table.blocks():
-        columns, unusual, errors = _read(block, len(header), dialect.delimiter, read_rows, counting)
+        found, errors = _read(block, len(header), dialect.delimiter, read_rows, counting)
+        columns, unusual = found.columns, found.unusual
         probabilities = model.probabilities(columns)
-        counting.scored("csv", columns, probabilities, unusual)
+        counting.scored("csv", columns, probabilities, unusual, found.blanks)
         decimal = decimal or ("," if read_rows.has_decimal_comma else ".")
         decisions = ["true" if each >= threshold else "false" for each in probabilities]
         scores = _written(probabilities, decimal), decisions
@@ -164,13 +167,13 @@ def _is_plain(block: list[Row], errors: list[str], unusual: Unusual, others: lis
 
 def _read(
     rows: list[Row], width: int, delimiter: str, read_rows: RowReader, counting: Counting
-) -> tuple[Columns, Unusual, list[str]]:
-    """The records of rows, by column, what is unusual of them, and for each row what is wrong with it, in words."""
+) -> tuple[Rows, list[str]]:
+    """The records of rows, and for each row what is wrong with it, in words."""
     fitting = [cells for cells, _ in rows if len(cells) == width]
-    columns, unusual, wrong = read_rows(fitting)
-    if len(fitting) == len(rows) and not wrong:
-        return columns, unusual, [""] * len(rows)
-    for errors in wrong.values():
+    found = read_rows(fitting)
+    if len(fitting) == len(rows) and not found.wrong:
+        return found, [""] * len(rows)
+    for errors in found.wrong.values():
         counting.invalid("csv", errors, records=1)
     place, words = 0, []
     for cells, line in rows:
@@ -179,9 +182,9 @@ def _read(
             number = len(cells) + (cells[-1].count(delimiter) if line is not None and len(cells) > width else 0)
             words.append(f"the row has {number} cells, and the header {width}")
             continue
-        words.append(in_words(wrong.get(place, ())))
+        words.append(in_words(found.wrong.get(place, ())))
         place += 1
-    return columns, unusual, words
+    return found, words
 
 
 def _squared(cells: list[str], width: int, delimiter: str) -> list[str]:

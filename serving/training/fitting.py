@@ -19,8 +19,9 @@ from sklearn.model_selection import KFold, train_test_split
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
+from serving import distribution
 from serving.errors import BadTable
-from serving.model.figures import AUC, Choice, Decile, TrainingFigures
+from serving.model.figures import AUC, Choice, Decile, Probabilities, TrainingFigures
 from serving.training.table import TrainingTable
 
 # The course's figures.
@@ -216,7 +217,33 @@ def evaluate(
         example_probability=float(model.predict_proba(example)[0, 1]),
         versions={"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__},
         table_sha256=fingerprint(table),
+        shares={
+            field.name: distribution.shares(field, column)
+            for field, column in zip(table.schema.fields, zip(*table.rows, strict=True), strict=True)
+        },
+        probabilities=distributed(probabilities),
     )
+
+
+def distributed(probabilities: np.ndarray) -> Probabilities:
+    """How probabilities are distributed over tenths.
+
+    A bin ends between two probabilities and not at one of them, which many records may have and which another program
+    computes a last digit higher.
+    """
+    rounded = np.round(probabilities, 9)
+    different = np.unique(rounded)
+    deciles = np.quantile(rounded, np.arange(1, DECILES) / DECILES, method="inverted_cdf")
+    places = np.unique(np.searchsorted(different, deciles))
+    edges = [_between(*different[place : place + 2].tolist()) for place in places if place + 1 < len(different)]
+    times = distribution.number_times(edges, probabilities.tolist())
+    return Probabilities(edges, [each / len(probabilities) for each in times])
+
+
+def _between(low: float, high: float) -> float:
+    """A number between two others, with as few digits as that takes, since people read it."""
+    middle = (low + high) / 2
+    return next((short for digits in range(3, 17) if low < (short := round(middle, digits)) < high), middle)
 
 
 def choice(threshold: float, probabilities: np.ndarray, target: np.ndarray) -> Choice:

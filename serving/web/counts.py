@@ -3,14 +3,14 @@
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal, NamedTuple
 
-from msgspec import UNSET
-
+from serving import distribution
+from serving.distribution import NOTHING
 from serving.errors import FieldError
 from serving.fields import Field
-from serving.records import Columns, Unusual
+from serving.records import Blanks, Columns, Unusual
 from serving.schema import Schema
 
 # How records arrive, and what becomes of them.
@@ -49,23 +49,43 @@ METRICS = {
     "serving_probability": Metric("Probabilities answered.", is_histogram=True),
     "serving_invalid_fields": Metric("Errors in records.", ("field",)),
     "serving_unusual_fields": Metric("Values that no record of the training table had.", ("field",)),
-    "serving_field_values": Metric("Records scored, by a field's value.", ("field", "value")),
+    "serving_blank_fields": Metric("Blanks that were filled as in training.", ("field",)),
+    "serving_field_values": Metric(
+        "Records scored, by a field's value, or by the bin that it is in.", ("field", "value")
+    ),
     "serving_model_files": Metric("Model files that were to be taken over.", ("outcome",)),
     "serving_number": Metric("Records scored, by a field that is a number.", ("field",), is_histogram=True),
 }
 
 
 class Tally:
-    """Counts records of one schema, from 0 or from what is given."""
+    """Counts records of one schema, from 0 or from what is given; `edges` are of the bins of its model's probabilities,
+    where they are known."""
 
-    def __init__(self, schema: Schema, start: Counts | None = None):
+    def __init__(self, schema: Schema, edges: Sequence[float] = (), start: Counts | None = None):
         self.schema = schema
+        self.edges = edges
+        self._bounds = sorted({*PROBABILITIES, *edges})
         self.counts: Counts = Counter(start)
 
-    def scored(self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual) -> None:
-        """Count records that were scored, each with a probability."""
-        self.counts["serving_records", "scored", form] += len(probabilities)
-        count_scored(self.counts, self.schema, columns, probabilities, unusual)
+    def scored(
+        self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual, blanks: Blanks
+    ) -> None:
+        """Count records that were scored, each with a probability: what they and their probabilities are like."""
+        counts = self.counts
+        counts["serving_records", "scored", form] += len(probabilities)
+        for field, column in zip(self.schema.fields, columns, strict=True):
+            if field.is_number:
+                known = observe(counts, ("serving_number", field.name), bounds(field), column)
+                counts["serving_field_values", field.name, NOTHING] += len(column) - known
+                continue
+            for label, times in distribution.label_times(field, column, is_exact=field.is_category and not unusual):
+                counts["serving_field_values", field.name, label] += times
+        for names in unusual.values():
+            counts.update(("serving_unusual_fields", name) for name in names)
+        for name, times in blanks.items():
+            counts["serving_blank_fields", name] += times
+        observe(counts, ("serving_probability",), self._bounds, probabilities)
 
     def invalid(self, form: Form, errors: Collection[FieldError], records: int) -> None:
         """Count so many records that are invalid, and the fields that are wrong."""
@@ -73,14 +93,18 @@ class Tally:
         self.counts.update(("serving_invalid_fields", error.field) for error in errors if error.field)
 
 
-def observe(counts: Counts, key: Key, bounds: Sequence[float], amounts: Iterable[float]) -> None:
-    """Count numbers in a histogram: for each bound, those up to it. What is missing (NaN) is not counted."""
+def observe(counts: Counts, key: Key, bounds: Sequence[float], amounts: Iterable[float]) -> int:
+    """Count numbers in a histogram: for each bound, those up to it. What is missing (NaN) is not counted.
+
+    Gives how many were counted.
+    """
     ordered = sorted(amounts)  # a number at a time takes three times as long
     if math.isnan(sum(ordered)):
         ordered = sorted(amount for amount in ordered if not math.isnan(amount))
     for bound in bounds:
         counts[*key, str(float(bound))] += bisect_right(ordered, bound)
     counts[*key, SUM] += sum(ordered)  # type: ignore[assignment]  # of a histogram the one count that is not whole
+    return len(ordered)
 
 
 def bounds(field: Field) -> tuple[float, ...]:
@@ -89,61 +113,55 @@ def bounds(field: Field) -> tuple[float, ...]:
     return (*sorted({*known}), INFINITY) if known else ANY_NUMBER
 
 
-def zeros(schema: Schema) -> Counts:
+def zeros(schema: Schema, edges: Sequence[float] = ()) -> Counts:
     """All that is known beforehand to be counted, with 0."""
-    counts: Counts = Counter()
+    tally = Tally(schema, edges)
     for form in FORMS:
-        counts.update({("serving_records", outcome, form): 0 for outcome in OUTCOMES})
+        tally.scored(form, [() for _ in schema.fields], [], {}, {})
+        tally.invalid(form, (), 0)
+    counts = tally.counts
     names = [*schema.names, *([schema.id] if schema.id else [])]
     counts.update({("serving_invalid_fields", name): 0 for name in names})
-    counts.update({("serving_unusual_fields", name): 0 for name in schema.names})
+    for metric in ("serving_unusual_fields", "serving_blank_fields"):
+        counts.update({(metric, name): 0 for name in schema.names})
     counts.update({("serving_model_files", outcome): 0 for outcome in ("taken_over", "refused")})
-    count_scored(counts, schema, [() for _ in schema.fields], [], {})
     for field in schema.fields:
-        labels = ["known", "unknown"] if field.is_private else [*field.texts]
-        counts.update({("serving_field_values", field.name, label): 0 for label in labels if not field.is_number})
+        labels = [NOTHING] if field.is_number else distribution.labels(field)
+        counts.update({("serving_field_values", field.name, label): 0 for label in labels})
     return counts
 
 
-def count_scored(
-    counts: Counts, schema: Schema, columns: Columns, probabilities: Iterable[float], unusual: Unusual
-) -> None:
-    """Count what records that were scored are like, and their probabilities."""
-    for field, column in zip(schema.fields, columns, strict=True):
-        if field.is_number:
-            observe(counts, ("serving_number", field.name), bounds(field), column)
-            continue
-        for label, times in _times(field, column, is_exact=field.is_category and not unusual):
-            counts["serving_field_values", field.name, label] += times
-    for names in unusual.values():
-        counts.update(("serving_unusual_fields", name) for name in names)
-    observe(counts, ("serving_probability",), PROBABILITIES, probabilities)
+def binned(counts: Counts, field: Field) -> list[int]:
+    """How many records were scored by each bin of a field."""
+    rest = [counts["serving_field_values", field.name, label] for label in distribution.labels(field)]
+    if not field.is_number or not rest:
+        return rest
+    return [*_binned(counts, ("serving_number", field.name), distribution.edges(field)), rest[-1]]
 
 
-def _times(field: Field, column: Sequence[Any], is_exact: bool) -> Iterator[tuple[str, int]]:
-    """How often each value is in a column, by its label; `is_exact` where nothing else is in it."""
-    if is_exact and len(values := field.values) <= 4:
-        # To look through it once for each value but the last takes a third of the time for few values.
-        times: Counter[Any] = Counter({value: column.count(value) for value in values[:-1]})
-        times[values[-1]] = len(column) - times.total()
-    else:
-        times = Counter(column)
-    if field.is_private:
-        yield from (("known", len(column) - times[UNSET]), ("unknown", times[UNSET]))
-    else:
-        yield from ((label, times[value]) for label, value in field.texts.items() if value in times)
+def binned_probabilities(counts: Counts, edges: Sequence[float]) -> list[int]:
+    """How many probabilities were answered by each bin, where these are the edges."""
+    return [*_binned(counts, ("serving_probability",), edges), 0]
+
+
+def _binned(counts: Counts, key: Key, edges: Sequence[float]) -> list[int]:
+    return distribution.between([counts[*key, str(float(edge))] for edge in (*edges, INFINITY)])
 
 
 def as_known(counts: Counts, known: Counts) -> Counts:
-    """The counts without those of fields that are known otherwise: a histogram has one set of buckets."""
-    found, wanted = _by_field(counts), _by_field(known)
-    other = {key for group, keys in found.items() if keys != wanted.get(group) for key in keys}
+    """The counts without those of fields, or of probabilities, that are known otherwise: a histogram has one set of
+    buckets, and what is counted of a field begins together."""
+    found, wanted = _by_subject(counts), _by_subject(known)
+    other = {key for subject, keys in found.items() if keys != wanted.get(subject) for key in keys}
     return Counter({key: count for key, count in counts.items() if key not in other})
 
 
-def _by_field(counts: Counts) -> dict[Key, set[Key]]:
-    groups: dict[Key, set[Key]] = {}
+def _by_subject(counts: Counts) -> dict[Key, set[Key]]:
+    """What is counted of each field, and of the probabilities."""
+    subjects: dict[Key, set[Key]] = {}
     for key in counts:
-        if key[0] in METRICS and "field" in METRICS[key[0]].labels:
-            groups.setdefault(key[:2], set()).add(key)
-    return groups
+        if key[0] == "serving_probability":
+            subjects.setdefault(key[:1], set()).add(key)
+        elif key[0] in METRICS and "field" in METRICS[key[0]].labels:
+            subjects.setdefault(("field", key[1]), set()).add(key)
+    return subjects

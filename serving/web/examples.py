@@ -77,8 +77,9 @@ def always(predictor: Predictor) -> list[Example]:
         Example("scores", "The model scores", "GET", "/health", 200, {"status": "ok"}),
         Example("model", "The model that answers", "GET", "/model", 200),
         Example("counts", "The counts of all processes", "GET", "/metrics", 200),
+        Example("since-start", "What was asked since the start", "GET", "/drift", 200),
         Example("description", "This description", "GET", "/openapi.json", 200),
-        *map(_another_method, ("/ping", "/health", "/model", "/metrics", "/openapi.json")),
+        *map(_another_method, ("/ping", "/health", "/model", "/metrics", "/drift", "/openapi.json")),
         _another_method("/predict", "GET", "OPTIONS and POST"),
         _predict("one", f"One {schema.words.record}", record, 200, _answer(predictor, one)),
         _predict("several", f"Several {schema.words.records}", several, 200, _answer(predictor, array)),
@@ -110,7 +111,10 @@ def _answer(predictor: Predictor, body: bytes, explain: bool = False) -> Any:
 # stops halfway, and one of five and a half million bytes and one (which every service would hold in memory).
 NO_KEY = _refused("no-key", "A service with API keys", {}, 401, keys.SEND_A_KEY)
 CLOSED = _refused("closed", "A service that requires a key and has none", {}, 503, keys.NO_KEY_YET)
-NO_METRICS, CLOSED_METRICS = (each._replace(method="GET", path="/metrics", body=b"") for each in (NO_KEY, CLOSED))
+WITH_KEYS, WITHOUT_KEYS = (
+    [each, *(each._replace(method="GET", path=path, body=b"") for path in ("/metrics", "/drift"))]
+    for each in (NO_KEY, CLOSED)
+)
 FAILS = "The model does not score; the service's log says why."
 UNHEALTHY = Example("does-not-score", "The model does not score", "GET", "/health", 503, _problem(503, FAILS))
 NO_DISK = "The service has no disk left to keep the scored table on (a container's /tmp can be a volume)."
@@ -120,4 +124,4 @@ DISK_FULL = Example(
 STALLED = _refused("stalled", "A body that stops for 30 seconds", b"", 408, STOPPED)
 TOO_MANY_BYTES = "A JSON body can have 5,500,000 bytes (SERVING_MAX_JSON_BYTES); send more as a table (CSV)."
 TOO_LARGE = _refused("too-large", "A JSON body of more than SERVING_MAX_JSON_BYTES", b"", 413, TOO_MANY_BYTES)
-NOT_ALWAYS = [NO_KEY, CLOSED, NO_METRICS, CLOSED_METRICS, UNHEALTHY, DISK_FULL, STALLED, TOO_LARGE]
+NOT_ALWAYS = [*WITH_KEYS, *WITHOUT_KEYS, UNHEALTHY, DISK_FULL, STALLED, TOO_LARGE]

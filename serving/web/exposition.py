@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from serving.model.base import Model
 from serving.schema import Schema
+from serving.web import drift
 from serving.web.counts import METRICS, SUM, Counts, Key
 
 MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
@@ -20,6 +21,7 @@ class _Collected(Collector):
         self._model = model
 
     def collect(self) -> Iterator[Metric]:
+        in_bins = drift.in_bins(self._counts, self._model)
         for name, metric in METRICS.items():
             counts = {key[1:]: count for key, count in self._counts.items() if key[0] == name}
             if metric.is_histogram:
@@ -36,6 +38,12 @@ class _Collected(Collector):
                 yield histogram
             else:
                 counter = CounterMetricFamily(name, metric.documentation, labels=metric.labels)
+                if name == "serving_field_values":
+                    counts = {
+                        (each.field, label): times
+                        for each in in_bins
+                        for label, times in zip(each.labels, each.times, strict=True)
+                    }
                 for labels, count in counts.items():
                     counter.add_metric(labels, count)
                 yield counter
@@ -47,6 +55,13 @@ class _Collected(Collector):
             yield _gauge("serving_model_test_auc", "Its AUC on the test part.", [auc])
             documentation = "Training records: a number's mean, or a value's share."
             yield _gauge("serving_training_average", documentation, _averages(self._model.schema, figures.averages))
+            shares = (
+                ({"field": each.field, "value": label}, share)
+                for each in in_bins
+                for label, share in zip(each.labels, each.shares, strict=False)
+            )
+            documentation = "Training records: the share of a field's value or bin."
+            yield _gauge("serving_training_share", documentation, shares)
 
 
 def _gauge(name: str, documentation: str, samples: Iterable[tuple[dict[str, str], float]]) -> Metric:

@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 
 from serving.errors import FieldError
-from serving.records import Columns, Unusual
+from serving.model.base import Model
+from serving.records import Blanks, Columns, Unusual
 from serving.schema import Schema
 from serving.web.counts import SECONDS, Counts, Form, Outcome, Tally, as_known, observe, zeros
 
@@ -43,7 +44,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._requests: deque[tuple[str, int, float]] = deque()
-        self._alone: deque[tuple[Columns, list[float], Unusual]] = deque()
+        self._alone: deque[tuple[Columns, list[float], Unusual, Blanks]] = deque()
         self._known: Counts = Counter()
         self._tally = Tally(Schema(()))  # till there is a model
         self._lock = threading.Lock()
@@ -58,12 +59,17 @@ class Meter:
         if self._loop is None:
             self._start_loop()
 
-    def follow(self, schema: Schema) -> None:
-        """Count records of this schema from now on; what was counted of fields that it has otherwise is gone."""
+    def tally(self, model: Model) -> Tally:
+        """What counts records of a model, to be added later."""
+        return Tally(model.schema, _edges(model))
+
+    def follow(self, model: Model) -> None:
+        """Count records of this model from now on; what was counted of fields or probabilities that it has otherwise
+        is gone."""
         self.count()
         with self._lock:
-            self._known = zeros(schema)
-            before, self._tally = self._tally, Tally(schema, self._known)
+            self._known = zeros(model.schema, _edges(model))
+            before, self._tally = self._tally, Tally(model.schema, _edges(model), self._known)
             self._counts.update(as_known(before.counts, self._known))
             self._is_changed = True
 
@@ -77,21 +83,23 @@ class Meter:
             self._is_changed = True
             counts = tally.counts
             if tally.schema is not self._tally.schema:
-                counts = zeros(tally.schema)
+                counts = zeros(tally.schema, tally.edges)
                 counts.update(tally.counts)
                 counts = as_known(counts, self._known)
             self._counts.update(counts)
 
-    def scored(self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual) -> None:
+    def scored(
+        self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual, blanks: Blanks
+    ) -> None:
         """Count records that were scored, each with a probability; a single one is only noted."""
         if form == "object":
-            self._alone.append((columns, probabilities, unusual))
+            self._alone.append((columns, probabilities, unusual, blanks))
             if len(self._alone) >= MOST_NOTES:
                 self.count()
             return
         with self._lock:
             self._is_changed = True
-            self._tally.scored(form, columns, probabilities, unusual)
+            self._tally.scored(form, columns, probabilities, unusual, blanks)
 
     def invalid(self, form: Form, errors: Collection[FieldError], records: int) -> None:
         """Count so many records that are invalid, and the fields that are wrong."""
@@ -115,10 +123,11 @@ class Meter:
                     seconds = [seconds for each, _, seconds in requests if each == route]
                     observe(self._counts, ("serving_request_seconds", route), SECONDS, seconds)
             if alone := _taken(self._alone):
-                by_field = zip(*(columns for columns, _, _ in alone), strict=True)
-                columns: Columns = [[*chain.from_iterable(each)] for each in by_field]
-                unusual = {place: each[0] for place, (_, _, each) in enumerate(alone) if each}
-                self._tally.scored("object", columns, [each for _, [each], _ in alone], unusual)
+                all_columns, probabilities, all_unusual, all_blanks = zip(*alone, strict=True)
+                columns: Columns = [[*chain.from_iterable(each)] for each in zip(*all_columns, strict=True)]
+                unusual = {place: each[0] for place, each in enumerate(all_unusual) if each}
+                blanks = Counter(chain.from_iterable(all_blanks))  # in one record a field has one at most
+                self._tally.scored("object", columns, [*chain.from_iterable(probabilities)], unusual, blanks)
 
     def flush(self) -> None:
         """Count what was noted, and pass it on to the other processes where there is a folder for that."""
@@ -137,7 +146,7 @@ class Meter:
         No other living process may use it.
         """
         with self._lock:
-            self._tally = Tally(self._tally.schema, self._known)
+            self._tally = Tally(self._tally.schema, self._tally.edges, self._known)
             self._continue(place)
 
     def total(self) -> Counts:
@@ -175,6 +184,11 @@ class Meter:
         while True:
             time.sleep(SECONDS_BETWEEN)
             self.flush()
+
+
+def _edges(model: Model) -> list[float]:
+    figures = model.about.figures
+    return figures.probabilities.edges if figures and figures.probabilities else []
 
 
 def _taken(notes: deque[Any]) -> list[Any]:

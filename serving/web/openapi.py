@@ -13,6 +13,7 @@ from serving.prediction import Predictor
 from serving.schema import Schema
 from serving.web import examples
 from serving.web.about import Served
+from serving.web.drift import Drifts
 from serving.web.examples import JSON, NOT_ALWAYS
 from serving.web.flask_service import EXCEL
 from serving.web.problem import ProblemDetails
@@ -25,7 +26,7 @@ def context(predictor: Predictor, hide: bool = False) -> dict[str, Any]:
     schema = predictor.model.schema
     hide = hide and schema.is_private
     schema = schema.shown() if hide else schema
-    _, components = msgspec.json.schema_components((Reason, ProblemDetails, Served), ref_template=REFERENCE)
+    _, components = msgspec.json.schema_components((Reason, ProblemDetails, Served, Drifts), ref_template=REFERENCE)
     for component in components.values():
         component["description"] = inspect.cleandoc(component["description"])
     components |= {"Record": _record(schema), "Prediction": _prediction(schema)}

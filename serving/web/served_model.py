@@ -46,5 +46,5 @@ class ServedModel:
 
     def _take_over(self, model: Model) -> None:
         self.predictor = Predictor(model, self._lenient)
-        meter.follow(model.schema)
+        meter.follow(model)
         logs.model_loaded(model.about)

@@ -278,6 +278,7 @@ def test_a_model_of_another_script_has_a_page_too(tabs, pair, published_csv, tmp
         expect(page.locator("#probability")).to_have_text(percent(service.get("/model").json["example"]["probability"]))
         expect(page.locator("#reasons-note")).to_contain_text("no training averages")
         expect(page.locator("#model")).to_contain_text("carries no training figures")
+        expect(page.locator("#lately-summary")).to_contain_text("does not tell what its training was like")
         page.set_input_files("#file", published_csv)
         expect(page.locator("#estimate-note")).to_contain_text("not known")
         expect(page.locator("#positives")).to_be_hidden()
@@ -358,3 +359,45 @@ def test_the_docs_show_the_interface(tabs):
     operation.get_by_role("button", name="Try it out").click()
     operation.get_by_role("button", name="Execute").click()
     expect(operation.locator(".live-responses-table")).to_contain_text('"churn_probability": 0.339')
+
+
+# Lately
+
+
+def lately(page):
+    """The rows of what was asked lately, by field."""
+    rows = [row.locator("th, td").all_inner_texts() for row in page.locator("#lately-rows tr").all()]
+    return {name: cells for name, *cells in rows}
+
+
+def test_what_has_changed_lately_stands_first(tabs, published, tmp_path):
+    table = tmp_path / "customers.csv"
+    charges = published["MonthlyCharges"].astype(float) / 2
+    published.assign(MonthlyCharges=charges, Contract="Two year").to_csv(table, index=False)
+    with running([*GUNICORN, "--workers", "1"]) as service:
+        page = tabs(service.url).open()
+        expect(page.locator("#lately-summary")).to_have_text("They are too few to tell whether anything has changed.")
+        page.set_input_files("#file", table)
+        expect(page.locator("#scored-title")).to_be_visible()
+        page.get_by_role("button", name="Refresh").click()
+        expect(page.locator("#lately-summary")).to_have_text("Not as in training: Contract, Monthly charges.")
+        expect(page.locator("#lately-records")).to_contain_text("customers scored since the start.")
+        rows = lately(page)
+    assert [*rows][:3] == ["Probability of leaving", "Contract", "Monthly charges"]
+    assert rows["Contract"][0] == "changed a lot"
+    assert rows["Contract"][2] == "Month-to-month: 0.0%, in training 55.0%"
+    assert rows["Monthly charges"][3] == "25.4%"
+    assert rows["Total charges"] == ["alike", "0.00", "–", "–", "0.2%", "–"]
+
+
+def test_lately_waits_for_a_key_without_asking(tabs):
+    with running(GUNICORN, SERVING_METRICS_KEY="4d0fa1") as service:
+        page = tabs(service.url).open()
+        expect(page.locator("#probability")).to_have_text("33.9%")
+        expect(page.locator("#lately-problem")).to_have_text("The service wants an API key.")
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        page.get_by_role("button", name="Refresh").click()
+        page.get_by_label("API key").fill("4d0fa1")
+        page.keyboard.press("Enter")
+        expect(page.locator("#lately-records")).to_contain_text("scored since the start")
+        expect(page.locator("#lately-problem")).to_be_hidden()
