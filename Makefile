@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
 
-.PHONY: help serve reload rollback train smoke test fuzz check bench reliability audit licences lock image run-image clean
+.PHONY: help serve reload rollback train smoke test fuzz check bench reliability audit licences lock image run-image notebook clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
@@ -81,6 +81,11 @@ image: ## the Docker image churn-serving
 run-image: image ## the service in a container, with nothing that it does not need
 	docker run --rm --publish 9696:9696 --env SERVING_API_KEYS --env SERVING_REQUIRE_KEY \
 		--read-only --volume /tmp --cap-drop ALL --security-opt no-new-privileges churn-serving
+
+# Without the times at which its cells ran, so that the same numbers give the same file.
+notebook: $(READY) ## run docs/notebook.ipynb from top to bottom, and save it with its outputs
+	@$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace docs/notebook.ipynb \
+		--ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=auto
 
 clean: ## remove the virtual environment and the caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
