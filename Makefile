@@ -7,8 +7,10 @@ BIN := .venv/bin
 # Pipenv uses this environment whichever one is active.
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
+# What is installed in .venv, and named in docs/environments/requirements-dev.txt.
+CATEGORIES := packages dev-packages score notebook
 
-.PHONY: help serve reload rollback train smoke test fuzz check bench reliability audit licences lock image run-image notebook clean
+.PHONY: help serve reload rollback train smoke test fuzz check bench reliability audit licences lock image run-image notebook environments requirements clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
@@ -52,6 +54,9 @@ bench: $(READY) ## measure the service against others: bench/RESULTS.md, TREES.m
 reliability: $(READY) ## a quarter of an hour of trouble for the service: tests/reliability/RESULTS.md
 	@PYTHONPATH=.:tests $(BIN)/python tests/reliability/run.py
 
+environments: $(READY) ## docs/environments.md typed with venv, uv and Poetry: tests/environments/RESULTS.md
+	@PYTHONPATH=.:tests $(BIN)/python tests/environments/run.py
+
 # pip-audit says ERROR where it could not ask, and ends with the same status as where it found something;
 # without --strict a package that the index knows nothing of would pass.
 audit: $(READY) ## known vulnerabilities of the locked packages, where an index tells them
@@ -65,6 +70,10 @@ audit: $(READY) ## known vulnerabilities of the locked packages, where an index 
 
 licences: $(READY) ## the licences of the locked packages: docs/LICENCES.md
 	@$(BIN)/python docs/licences.py
+
+requirements: $(BIN)/pipenv ## the locked packages for other managers: docs/environments/requirements.txt and -dev.txt
+	@$(PIPENV) requirements --hash --exclude-index > docs/environments/requirements.txt
+	@$(PIPENV) requirements --hash --exclude-index --categories "$(CATEGORIES)" > docs/environments/requirements-dev.txt
 
 # Without an index in Pipfile the lock's hash covers pip's index settings too: lock without any,
 # and leave out the default index that Pipenv then writes down.
@@ -100,5 +109,5 @@ $(BIN)/pipenv:
 
 $(READY): Pipfile.lock $(BIN)/pipenv
 	@echo 'Installing the locked packages in .venv ...'
-	@$(PIPENV) sync --categories "packages dev-packages score notebook"
+	@$(PIPENV) sync --categories "$(CATEGORIES)"
 	@touch $@
