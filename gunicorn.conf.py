@@ -50,9 +50,13 @@ workers = number("WEB_CONCURRENCY") or cores()
 # The class is gunicorn's own for gevent, with time limits.
 worker_class = "serving.web.gunicorn_worker.Worker"
 
-# Longer than a load balancer keeps an idle connection (60 s at AWS): it must be the one to close it,
-# or now and then it sends a request into a connection that has just gone, and answers 502.
-keepalive = 75
+# Longer than a load balancer keeps an idle connection (60 s at AWS and in nginx, 90 s at Heroku): it must be
+# the one to close it, or now and then it sends a request into a connection that has just gone, and answers 502.
+keepalive = 95
+
+# No proxy is taken at its word, not even one on this machine: no answer depends on the scheme, the address or the
+# prefix that its headers may tell, and whoever is behind it may have written them.
+forwarded_allow_ips = ""
 
 # What is being answered when a stop is asked for has this many seconds to finish.
 graceful_timeout = 30

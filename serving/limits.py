@@ -12,6 +12,13 @@ def environment(**more: str) -> dict[str, str]:
     return {**others, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]), **more}
 
 
+def interpreter() -> str:
+    """Python's program: a server that has Python inside, as uWSGI does, gives itself as `sys.executable`."""
+    if "python" in Path(sys.executable or "").name.lower():
+        return sys.executable
+    return str(Path(sys.prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}"))
+
+
 def give_back() -> None:
     """Give freed memory back to the system: what a model file was read from is more than what it becomes.
 

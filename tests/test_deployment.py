@@ -73,7 +73,7 @@ def test_the_source_bundle_holds_what_is_copied_and_what_elastic_beanstalk_reads
     archive = git("archive", "--format=zip", git("write-tree").decode().strip())
     bundle = {name for name in zipfile.ZipFile(io.BytesIO(archive)).namelist() if not name.endswith("/")}
     tracked = git("ls-files").decode().splitlines()
-    needed = ["Dockerfile", ".dockerignore", ".ebextensions/*.config", *copied()]
+    needed = ["Dockerfile", ".dockerignore", ".ebextensions/*.config", ".platform/nginx/conf.d/*.conf", *copied()]
     # A star stands for no slash.
     patterns = [(pattern, pattern.count("/")) for pattern in needed]
     expected = {
@@ -84,6 +84,7 @@ def test_the_source_bundle_holds_what_is_copied_and_what_elastic_beanstalk_reads
     assert bundle == expected
     for elsewhere in ("campaign", "compare", "score", "training"):
         assert not any(name.startswith(f"serving/{elsewhere}") for name in bundle)
+    assert not any(name.startswith("docs/") or name == "Procfile" for name in bundle)  # which other hosts read
     assert {"predict.py", "serving/model/file.py", "model_C=1.0.bin", ".ebextensions/environment.config"} <= bundle
 
 

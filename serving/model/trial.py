@@ -95,9 +95,10 @@ def _tried(source: Source) -> str:
 
     (asking, telling), (hearing, saying) = os.pipe(), os.pipe()
     # Not by subprocess or os: in gunicorn's main process gevent has replaced what starts processes and waits for them.
+    python = limits.interpreter()
     child = posix.posix_spawn(
-        sys.executable,
-        [sys.executable, "-m", "serving.model.trial"],
+        python,
+        [python, "-m", "serving.model.trial"],
         limits.environment(**ONE_THREAD),
         file_actions=[
             (os.POSIX_SPAWN_DUP2, asking, 0),

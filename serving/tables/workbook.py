@@ -88,7 +88,7 @@ def as_csv(blocks: Iterable[bytes], limits_: Limits = CAREFUL) -> IO[bytes]:
 
 def _unpack(workbook: IO[bytes], found: IO[bytes], limits_: Limits) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "serving.tables.workbook", str(limits_.seconds), str(limits_.memory)],
+        [limits.interpreter(), "-m", "serving.tables.workbook", str(limits_.seconds), str(limits_.memory)],
         env=limits.environment(RUST_BACKTRACE="0"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

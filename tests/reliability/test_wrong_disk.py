@@ -156,6 +156,21 @@ def test_a_read_only_file_system_refuses_large_tables_and_nothing_else(customer,
         keeps_answering(service, customer, large_table)
 
 
+def test_one_folder_that_can_be_written_to_is_enough(customer, large_table, tmp_path):
+    needs_mount()
+    # Without the /dev/shm that a container has.
+    commands = (
+        "mount --bind / /mnt; mount -o remount,bind,ro /mnt; mount --bind /dev /mnt/dev; mount --bind /proc /mnt/proc;"
+        f"mount -o remount,bind,ro /mnt/dev; mount --bind {tmp_path} /mnt{tmp_path}"
+    )
+    inside = ["unshare", "--root=/mnt", f"--wd={ROOT}", *ONE_WORKER]
+    with running(in_namespace(commands, inside), TMPDIR=str(tmp_path)) as service:
+        assert service.predict(large_table, CSV).status == 200
+        assert service.predict(customer).status == 200
+        assert scored(service) == 1
+        assert any(tmp_path.glob("serving-metrics-*"))
+
+
 def keeps_answering(service, customer, large_table) -> None:
     """Assert that a large table is refused for want of disk, and the rest answered."""
     answer = service.predict(large_table, CSV)
