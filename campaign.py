@@ -10,11 +10,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import serving  # noqa: F401 (it says which Python is needed)
+
 try:
     from serving.campaign import BadCampaign, letters, plan, sending
     from serving.campaign.service import Service
 except ModuleNotFoundError as error:
-    sys.exit(f"campaign.py needs the package {error.name}; install it with: pipenv sync --dev")
+    installed = "install it with: pipenv sync --dev, and start with: pipenv run python campaign.py"
+    sys.exit(f"campaign.py needs the package {error.name}; {installed}")
 
 
 def number(least: float, greatest: float = float("inf"), kind: Any = float) -> Any:

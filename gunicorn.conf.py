@@ -1,9 +1,19 @@
 """Settings of every `gunicorn predict:app` that is started in this folder; its flags override them."""
-# ruff: noqa: E402 (what follows must see what gevent has replaced: a lock made before would be held for ever)
 
-from gevent import monkey
+import sys
+from pathlib import Path
 
-monkey.patch_all()
+sys.path.insert(0, str(Path(__file__).parent))  # gunicorn does so later
+
+try:
+    from gevent import monkey
+
+    monkey.patch_all()
+
+    from serving.web import metrics
+except ModuleNotFoundError as missing:
+    installed = "install it with: pipenv sync, and start with: pipenv run gunicorn predict:app"
+    sys.exit(f"gunicorn.conf.py needs the package {missing.name}; {installed}")
 
 import atexit
 import errno
@@ -13,13 +23,7 @@ import math
 import os
 import shutil
 import socket
-import sys
 import tempfile
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))  # gunicorn does so later
-
-from serving.web import metrics
 
 
 def cores():
@@ -149,4 +153,5 @@ def refuse_taken_addresses(server):
             socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                sys.exit(f"{host}:{port} is taken by another program; stop it, or choose another --bind.")
+                other = f"PORT={port + 1} make serve, or --bind {host}:{port + 1}"
+                sys.exit(f"{host}:{port} is taken by another program; stop it, or choose another port: {other}")

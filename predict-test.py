@@ -4,6 +4,8 @@ Prints the answer, and whether the customer gets a promo email; exit status 1 wh
 answers an error, or says something else of its example than its model does.
 """
 
+from __future__ import annotations  # the one script that older Pythons run too
+
 import argparse
 import os
 import sys
@@ -13,7 +15,8 @@ from urllib.parse import urljoin, urlsplit
 try:
     import requests
 except ModuleNotFoundError:
-    sys.exit("predict-test.py needs the package requests; install it with: pipenv sync --dev")
+    installed = "install it with: pipenv sync --dev, and start with: pipenv run python predict-test.py"
+    sys.exit(f"predict-test.py needs the package requests; {installed}")
 
 CUSTOMER_ID = "xyz-123"
 CUSTOMER = {
@@ -45,19 +48,33 @@ def predict_url(text: str) -> str:
     return url._replace(path="/predict" if url.path in ("", "/") else url.path).geturl()
 
 
+def why(error: BaseException) -> str:
+    """What keeps a service from being reached: what to do about it, or else what requests says."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, ConnectionRefusedError):
+            return "nothing listens there; start the service in another terminal, with: make serve"
+        if isinstance(cause, ConnectionResetError):  # or closed without an answer
+            return "the connection ended without an answer; of a container, look at docker logs and at -p 9696:9696"
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
+
+
 def ask(url: str, headers: dict[str, str | bytes], record: Any = None) -> Any:
     """The decoded answer to a record, or without one to a GET; others end the script with a line."""
     try:
         response = requests.request("GET" if record is None else "POST", url, json=record, headers=headers, timeout=10)
     except requests.RequestException as error:
-        sys.exit(f"predict-test.py: {url} cannot be reached (does the service run?): {error}")
+        sys.exit(f"predict-test.py: {url} cannot be reached: {why(error)}")
     try:
         answer = response.json()
         if response.ok:
             return answer
-        sys.exit(f"predict-test.py: {url} answered {response.status_code}: {answer['detail']}")
+        remedy = " (--api-key, or SERVING_API_KEY)" if response.status_code == 401 else ""
+        sys.exit(f"predict-test.py: {url} answered {response.status_code}: {answer['detail']}{remedy}")
     except (ValueError, TypeError, KeyError):
-        sys.exit(f"predict-test.py: {url} answered {response.status_code}, and not as a churn service does")
+        guess = "is that another program's port, or a proxy's whose service does not run?"
+        sys.exit(f"predict-test.py: {url} answered {response.status_code}, and not as a churn service does; {guess}")
 
 
 def ask_about_the_example(url: str, headers: dict[str, str | bytes]) -> None:

@@ -6,23 +6,31 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import flask_swagger_ui
-import msgspec
-from flask import Flask, Response, render_template, request, send_from_directory
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+import serving  # noqa: F401 (it says which Python is needed; an older one must be able to read this file until here)
 
-from serving.errors import BadTable, InvalidRecords, TooMuch
-from serving.model.base import NotExplainable
-from serving.model.stand_ins import BadModel
-from serving.records import NotJSON
-from serving.tables import scored
-from serving.tables.scored import Explain, Scored
-from serving.web import about, bodies, drift, exposition, flask_service, keys, logs, openapi, page, problem, uploads
-from serving.web.counts import Form
-from serving.web.metrics import meter
-from serving.web.problem import Problem
-from serving.web.served_model import ServedModel
-from serving.web.settings import BadSetting, Settings, from_environment
+try:
+    import flask_swagger_ui
+    import msgspec
+    from flask import Flask, Response, render_template, request, send_from_directory
+    from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+    from serving.errors import BadTable, InvalidRecords, TooMuch
+    from serving.model.base import NotExplainable
+    from serving.model.stand_ins import BadModel
+    from serving.records import NotJSON
+    from serving.tables import scored
+    from serving.tables.scored import Explain, Scored
+    from serving.web import about, bodies, drift, exposition, flask_service, keys, logs, openapi, page, problem, uploads
+    from serving.web.counts import Form
+    from serving.web.metrics import meter
+    from serving.web.problem import Problem
+    from serving.web.served_model import ServedModel
+    from serving.web.settings import BadSetting, Settings, from_environment
+except ModuleNotFoundError as error:
+    if str(error.name).startswith("serving"):
+        raise  # a file of this folder is missing
+    installed = "install it with: pipenv sync, and put in front of your command: pipenv run"
+    sys.exit(f"predict.py needs the package {error.name}; {installed}")
 
 HERE = Path(__file__).parent
 SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
@@ -75,14 +83,13 @@ def create_app(settings: Settings) -> Flask:
         if api_keys is not None:
             api_keys.check(environ)
         explain = _explain() if environ.get("QUERY_STRING") else None
-        match flask_service.mimetype(environ):
-            case flask_service.JSON:
-                return _predicted(bodies.whole(environ, settings.max_json_bytes), bool(explain))
-            case flask_service.CSV | flask_service.EXCEL | flask_service.FORM:
-                return _table_answer(_scored_table(explain))
-            case other:
-                wanted = f"{flask_service.JSON}, or {flask_service.CSV} for a table"
-                raise Problem(415, f"Send the header Content-Type: {wanted} (it is {other or 'not there'}).")
+        sent = flask_service.mimetype(environ)
+        if sent == flask_service.JSON:
+            return _predicted(bodies.whole(environ, settings.max_json_bytes), bool(explain))
+        if sent in (flask_service.CSV, flask_service.EXCEL, flask_service.FORM):
+            return _table_answer(_scored_table(explain))
+        wanted = f"{flask_service.JSON}, or {flask_service.CSV} for a table"
+        raise Problem(415, f"Send the header Content-Type: {wanted} (it is {sent or 'not there'}).")
 
     def _predicted(body: bytes | bytearray, explain: bool) -> Response:
         predictor = served.predictor
@@ -220,7 +227,8 @@ except BadSetting as wrong:
     sys.exit(f"predict.py: {wrong}")
 except (BadModel, OSError) as unusable:
     logs.model_refused(unusable)
-    sys.exit(f"predict.py: the model cannot be served: {unusable}")
+    remedy = " (python train.py makes model_C=1.0.bin)" if isinstance(unusable, FileNotFoundError) else ""
+    sys.exit(f"predict.py: the model cannot be served: {unusable}{remedy}")
 
 if __name__ == "__main__":
     port = os.environ.get("PORT", "9696")

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import serving  # noqa: F401 (it says which Python is needed)
+
 try:
     import msgspec
 
@@ -17,7 +19,8 @@ try:
     from serving.training import any_table, fitting, telecom
     from serving.training.any_table import Asked
 except ModuleNotFoundError as error:
-    sys.exit(f"train.py needs the package {error.name}; install it with: pipenv sync --dev")
+    installed = "install it with: pipenv sync --dev, and start with: pipenv run python train.py"
+    sys.exit(f"train.py needs the package {error.name}; {installed}")
 
 
 def number(text: str) -> float:

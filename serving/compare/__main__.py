@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+CANNOT_TELL = 3
+
 try:
     from serving import reporting, whole_file
     from serving.compare.comparison import compare
@@ -15,10 +17,11 @@ try:
     from serving.model import trial
     from serving.model.stand_ins import BadModel
 except ModuleNotFoundError as error:
-    sys.exit(f"serving.compare needs the package {error.name}; install it with: pipenv sync --dev")
+    installed = "install it with: pipenv sync --dev, and start with: pipenv run compare"
+    print(f"serving.compare needs the package {error.name}; {installed}", file=sys.stderr)
+    sys.exit(CANNOT_TELL)
 
 FOLDER = Path(__file__).parent
-CANNOT_TELL = 3
 
 
 class Parser(argparse.ArgumentParser):

@@ -10,10 +10,6 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving.model import trial
-from serving.model.stand_ins import BadModel
-from serving.web.settings import BadSetting, from_environment
-
 PROGRAM = "serving.score"
 
 try:
@@ -21,10 +17,14 @@ try:
     from distributed import Client, LocalCluster
     from tqdm import tqdm
 
+    from serving.model import trial
+    from serving.model.stand_ins import BadModel
     from serving.score import places, work
     from serving.score.places import BadPlace, said
+    from serving.web.settings import BadSetting, from_environment
 except ModuleNotFoundError as missing:
-    sys.exit(f"{PROGRAM} needs the package {missing.name}; install it with: pipenv sync --categories score")
+    installed = 'install it with: pipenv sync --categories "packages score", and start with: pipenv run score'
+    sys.exit(f"{PROGRAM} needs the package {missing.name}; {installed}")
 
 # The service's folder, where its model is.
 HERE = Path(__file__).parents[2]
