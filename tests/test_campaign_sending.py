@@ -23,6 +23,9 @@ import pytest
 import trustme
 from conftest import GUNICORN, ROOT, free_port, run, running, wait_until
 
+from serving.campaign import sending
+from serving.campaign.letters import Person
+
 TEMPLATE = """\
 Subject: {discount} % off for you, {first name}
 
@@ -308,6 +311,20 @@ def test_a_disk_that_fills_up_while_sending_loses_nothing(inbox, tmp_path):
     assert "perhaps" not in done.stdout
     assert done.returncode == 0
     assert len(inbox) == len({*inbox.addresses()}) == 1000
+
+
+def test_what_became_of_a_letter_takes_no_more_of_the_disk_than_that_it_is_under_way(tmp_path):
+    """A disk that is full would else leave a letter unknown that the server has taken."""
+    file = tmp_path / "plan.sqlite"
+    outbox = sending.Outbox(file)
+    for number in range(500):
+        address = f"{'a' * (number % 41)}{number}@example.com"
+        person = Person(number, {"id": f"{number}", "email": address, "probability": "0.5"})
+        outbox.begin(person, f"<{number}@vm>")
+        size = file.stat().st_size
+        outbox.end(person, sending.SENT, f"250 queued as {'Ä' * number}")
+        assert file.stat().st_size == size
+    assert outbox.letters()["0@example.com"].said == "250 queued as "
 
 
 # A server that wants to be trusted, and to know who one is

@@ -38,6 +38,10 @@ MOST_NAMED = 20
 # Servers that no network is between.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
+# Bytes that a letter's note has for what the server says of it: what is known of a letter that it has taken needs no
+# more of the disk than what was noted before, or a disk that is full could leave it unknown.
+ROOM = 100
+
 # Of a letter: under way (later that is: unknown), with the server, refused for now, and refused for good.
 SENDING, SENT, WAITING, REFUSED = "sending", "sent", "waiting", "refused"
 
@@ -74,20 +78,22 @@ class Outbox:
 
     def letters(self) -> dict[str, Noted]:
         """What became of the letters, by address in lower case and by id."""
-        said = "iif(answer = '', message_id, answer)"
+        said = "iif(trim(answer) = '', message_id, answer)"
         found = [Noted(*row) for row in self._run(f"SELECT email, id, probability, state, {said} FROM letters")]
         return {f"id {each.id}": each for each in found} | {each.email: each for each in found}
 
     def begin(self, person: Person, message_id: str) -> str:
         """Note a letter that is about to be sent; gives the Message-ID of its first attempt."""
-        again = "ON CONFLICT DO UPDATE SET state = excluded.state, at = excluded.at, answer = ''"
-        insert = f"INSERT INTO letters VALUES (?, ?, ?, ?, datetime(), ?, '') {again} RETURNING message_id"
+        again = "ON CONFLICT DO UPDATE SET state = excluded.state, at = excluded.at, answer = excluded.answer"
+        insert = f"INSERT INTO letters VALUES (?, ?, ?, ?, datetime(), ?, ?) {again} RETURNING message_id"
         email, probability = person.email.lower(), person.probability
-        return str(self._run(insert, email, person.id, probability, SENDING, message_id)[0][0])
+        return str(self._run(insert, email, person.id, probability, SENDING, message_id, " " * ROOM)[0][0])
 
     def end(self, person: Person, state: str, answer: str) -> None:
         """Note what became of it."""
         update = "UPDATE letters SET state = ?, at = datetime(), answer = ? WHERE email = ?"
+        if state == SENT:
+            answer = answer.encode()[:ROOM].decode(errors="ignore")
         self._run(update, state, answer, person.email.lower())
 
     def _run(self, statement: str, *values: Any) -> list[Any]:

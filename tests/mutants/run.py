@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,16 +62,22 @@ class Copies:
         """The copy of the thread that asks."""
         if not hasattr(self._own, "path"):
             path = self._own.path = self._folder / str(threading.get_ident())
-            tracked = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-            names = subprocess.run(tracked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, path], check=True)
+            listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+            names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
             for name in filter(None, names.split("\0")):
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, path / name)
+                if (ROOT / name).is_file():
+                    (path / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(ROOT / name, path / name)
             (path / ".venv").symlink_to(ROOT / ".venv")
-            if (shared := ROOT.parent / "shared").is_dir():
-                (self._folder / "shared").is_symlink() or (self._folder / "shared").symlink_to(shared)
+            if (shared := ROOT.parent / "shared").is_dir() and not (self._folder / "shared").is_symlink():
+                (self._folder / "shared").symlink_to(shared)
         copy: Path = self._own.path
         return copy
+
+    def said(self) -> str:
+        """What the last tests printed at their end, in each copy."""
+        return "\n".join(log.read_text()[-2000:] for log in self._folder.glob("*.log"))
 
 
 def is_noticed(mutant: Mutant, copies: Copies) -> bool:
@@ -78,31 +85,35 @@ def is_noticed(mutant: Mutant, copies: Copies) -> bool:
     copy = copies.of_thread()
     source = (ROOT / mutant.file).read_text()
     (copy / mutant.file).write_text(mutant.of(source))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *suites(mutant.file)]
-    # Without files of bytecode, which are told apart by second and length alone.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        with (
-            tempfile.TemporaryFile() as said,
-            subprocess.Popen(
-                command,
-                cwd=copy,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            ) as tests,
-        ):
-            try:
-                return tests.wait(LONGEST) != 0
-            except subprocess.TimeoutExpired:
-                return True
-            finally:
-                if tests.poll() is None:
-                    os.killpg(tests.pid, 9)
+        return not passes(suites(mutant.file), copy, LONGEST)
     finally:
         (copy / mutant.file).write_text(source)
+
+
+def passes(files: Iterable[str], copy: Path, longest: float) -> bool:
+    """Whether the tests in these files pass in a copy, within so many seconds."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
+    # Without files of bytecode, which are told apart by second and length alone.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    with (copy.with_suffix(".log")).open("w") as said:
+        tests = subprocess.Popen(
+            command,
+            cwd=copy,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            return tests.wait(longest) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            if tests.poll() is None:
+                os.killpg(tests.pid, signal.SIGKILL)
+                tests.wait()
 
 
 def words() -> dict[str, str]:
@@ -162,6 +173,9 @@ def main() -> None:
     tried: dict[Mutant, bool] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         copies = Copies(Path(folder))
+        files_ = dict.fromkeys(name for mutant in chosen for name in suites(mutant.file))
+        if not pool.submit(lambda: passes(files_, copies.of_thread(), 10 * LONGEST)).result():
+            sys.exit(f"The tests fail without any change:\n{copies.said()}")
         order = random.Random(1).sample(chosen, len(chosen))  # so that a look at half of them tells something
         for mutant, noticed in zip(order, pool.map(lambda each: is_noticed(each, copies), order), strict=True):
             tried[mutant] = noticed
