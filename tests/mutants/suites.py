@@ -2,6 +2,7 @@
 
 # By the start of a file's path, the longest that fits.
 SUITES = {
+    "serving/__init__": "scripts",
     "serving/fields": "schema table_forms predict own_table compatibility",
     "serving/schema": "schema predict compatibility shared_models own_table",
     "serving/records": "predict schema scores uploads",
