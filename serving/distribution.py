@@ -18,46 +18,45 @@ NOTHING = ""
 # Of a field whose values may be ids.
 KNOWN, UNKNOWN = "known", "unknown"
 
-# The least share of a bin, so that one that is empty on one side counts, and not without end.
-LEAST_SHARE = 0.0001
+# What is added to the number in each bin, so that one that is empty on one side counts, and the less the fewer records
+# there are: of a share of 5 % none in 40 is no news. (As in Jeffreys' prior for shares.)
+ADDED = 0.5
+
+# Where numbers' bins end; the last one has no end.
+Edges = Sequence[int | float]
 
 
-def edges(field: Field) -> tuple[int | float, ...]:
-    """Where a number's bins end, the last one has no end: at the deciles of the training table, as far as they differ.
+def tenths(numbers: Sequence[int | float]) -> list[int | float]:
+    """Where bins end that have a tenth of the numbers each, as far as they differ: at the deciles, and where these
+    reach the greatest number, at the one before it. There are no numbers that are missing, and at least one."""
+    ordered = sorted(numbers)
+    # As numpy's `inverted_cdf`: the first number that so many are not above.
+    deciles = {ordered[-(-len(ordered) * step // 10) - 1] for step in range(1, 10)}
+    if (greatest := ordered[-1]) in deciles:
+        deciles.remove(greatest)
+        deciles.add(next((number for number in reversed(ordered) if number < greatest), greatest))
+    return sorted(deciles)
 
-    None where nothing is known of that table.
-    """
-    return tuple(sorted({each for each in field.deciles if field.greatest is None or each < field.greatest}))
 
-
-def number_labels(edges: Sequence[int | float]) -> list[str]:
-    """What a number's bins are called; the last one is of no number."""
-    if not edges:
-        return ["any", NOTHING]
+def number_labels(edges: Edges) -> list[str]:
+    """What the bins of numbers are called; the last one is of no number."""
     between = [f"over {low} to {high}" for low, high in pairwise(edges)]
     return [f"up to {edges[0]}", *between, f"over {edges[-1]}", NOTHING]
 
 
-def of_probability(target: str) -> str:
-    """What the answers are called where they stand beside the fields."""
-    return f"probability of {target}"
-
-
-def labels(field: Field) -> list[str]:
-    """What a field's bins are called: its values as texts, or a number's bins; none of a number of which no table is
-    known."""
+def labels(field: Field, edges: Edges) -> list[str]:
+    """What a field's bins are called: its values as texts, or a number's bins; none of a number without edges."""
     if field.is_number:
-        return number_labels(edges(field)) if field.deciles else []
+        return number_labels(edges) if edges else []
     if field.is_private:
         return [KNOWN, UNKNOWN]
     return [*dict.fromkeys([*field.texts, NOTHING])]
 
 
-def number_times(edges: Sequence[int | float], numbers: Sequence[float]) -> list[int]:
+def number_times(edges: Edges, numbers: Sequence[int | float]) -> list[int]:
     """How many numbers are in each bin."""
     ordered = sorted(number for number in numbers if number == number)  # what is missing (NaN) is not
-    upto = [bisect_right(ordered, edge) for edge in edges]
-    return [*between([*upto, len(ordered)]), len(numbers) - len(ordered)]
+    return [*between([*(bisect_right(ordered, edge) for edge in edges), len(ordered)]), len(numbers) - len(ordered)]
 
 
 def between(upto: Sequence[int]) -> list[int]:
@@ -65,14 +64,14 @@ def between(upto: Sequence[int]) -> list[int]:
     return [after - before for before, after in pairwise([0, *upto])]
 
 
-def shares(field: Field, column: Sequence[Any]) -> dict[str, float]:
+def shares(field: Field, edges: Edges, column: Sequence[Any]) -> dict[str, float]:
     """The share of each of a field's bins in a filled column, which is not empty."""
-    times = Counter(dict.fromkeys(labels(field), 0))
+    times = Counter(dict.fromkeys(labels(field, edges), 0))
     if not field.is_number:
         for label, number in label_times(field, column):
             times[label] += number
     elif times:
-        times.update(dict(zip(times, number_times(edges(field), column), strict=True)))
+        times.update(dict(zip(times, number_times(edges, column), strict=True)))
     return {label: number / len(column) for label, number in times.items()}
 
 
@@ -97,10 +96,16 @@ def label_times(field: Field, column: Sequence[Any], is_exact: bool = False) -> 
         yield NOTHING, len(column) - known
 
 
-def index(expected: Sequence[float], found: Sequence[float]) -> float:
-    """The population stability index of two distributions, from their shares of the same bins: 0 where they agree.
+def parts(expected: Sequence[float], found: Sequence[float]) -> list[float]:
+    """What each bin adds to the population stability index of two distributions, from the numbers in their bins.
 
-    The sum of (found - expected) ln(found / expected) over the bins (Siddiqi, "Credit Risk Scorecards", 2006).
+    The index is the sum of (found - expected) ln(found / expected) over the bins, in shares of all: 0 where they agree
+    (Siddiqi, "Credit Risk Scorecards", 2006). Bins that are empty on both sides are none.
     """
-    pairs = ((max(old, LEAST_SHARE), max(new, LEAST_SHARE)) for old, new in zip(expected, found, strict=True))
-    return math.fsum((new - old) * math.log(new / old) for old, new in pairs)
+    used = [old > 0 or new > 0 for old, new in zip(expected, found, strict=True)]
+    before, after = (sum(each) + ADDED * sum(used) for each in (expected, found))
+    added = []
+    for old, new, is_used in zip(expected, found, used, strict=True):
+        share, other = (old + ADDED) / before, (new + ADDED) / after
+        added.append((other - share) * math.log(other / share) if is_used else 0.0)
+    return added

@@ -23,20 +23,21 @@ async function update(asksForKey) {
 function showDrift({ scored, invalid, probability, fields }) {
   const changed = fields.filter(({ verdict }) => verdict.startsWith("changed")).sort((one, other) => other.index - one.index);
   const others = fields.filter((field) => !changed.includes(field));
+  const rows = [...(probability ? [probability] : []), ...changed, ...others];
   byId("lately-records").textContent =
     `${counted(scored, record, records)} scored since the start` +
     (invalid ? `, and ${whole.format(invalid)} refused as invalid.` : ".");
-  byId("lately-summary").textContent = summary(fields, changed);
-  const rows = [...(probability ? [probability] : []), ...changed, ...others];
+  byId("lately-summary").textContent = summary(rows);
   byId("lately-rows").replaceChildren(...rows.map(row));
   byId("lately-table").hidden = false;
   byId("lately-note").hidden = false;
 }
 
-function summary(fields, changed) {
-  const all = (verdict) => fields.every((field) => field.verdict === verdict);
+function summary(rows) {
+  const all = (said) => rows.every(({ verdict }) => verdict === said);
+  const changed = rows.filter(({ verdict }) => verdict.startsWith("changed"));
   if (all("not known")) return "The model file does not tell what its training was like; train.py stores it.";
-  if (all("too few to tell")) return "They are too few to tell whether anything has changed.";
+  if (all("too few to tell")) return "They are too few, or those of the training were, to tell whether anything has changed.";
   if (changed.length) return `Not as in training: ${changed.map(({ label }) => label).join(", ")}.`;
   return "Nothing that can be told has changed.";
 }

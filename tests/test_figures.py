@@ -129,13 +129,42 @@ def csv(customer) -> bytes:
     return "\n".join([",".join(customer), ",".join(map(str, customer.values())), ""]).encode()
 
 
-def test_figures_of_another_shape_are_refused(pair, tmp_path):
+EDGES = {"edges": [0.2, 0.4], "shares": [0.5, 0.3, 0.2, 0.0]}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"rows": "many"},
+        {"rows": 0},
+        {"test_rows": 0},
+        {"rows": 10**400},
+        {"log_loss": math.nan},
+        {"shares": {"tenure": {"up to 2": 2.0}}},
+        {"shares": {"tenure": {"up to 2": -0.1}}},
+        {"edges": {"tenure": [2, 1]}},
+        {"edges": {"tenure": [2, 2]}},
+        {"edges": {"tenure": []}},
+        {"edges": {"tenure": [math.inf]}},
+        {"probabilities": EDGES | {"shares": [0.5, 0.5]}},
+        {"probabilities": EDGES | {"edges": [0.4, 0.2]}},
+        {"probabilities": {"edges": [], "shares": [1.0, 0.0]}},
+    ],
+    ids=str,
+)
+def test_damaged_figures_are_refused(tmp_path, damage):
     vectorizer, classifier = pickle.loads(MODEL_FILE.read_bytes())
-    classifier.serving_figures_ = {"rows": "many"}
+    classifier.serving_figures_ = {**classifier.serving_figures_, **damage}
     file = tmp_path / "model.bin"
     file.write_bytes(pickle.dumps((vectorizer, classifier)))
     with pytest.raises(BadModel, match="its training figures cannot be used"):
         read(file)
-    del classifier.serving_figures_
+
+
+def test_figures_of_before_there_were_bins_are_served(tmp_path):
+    vectorizer, classifier = pickle.loads(MODEL_FILE.read_bytes())
+    for name in ("shares", "edges", "probabilities"):
+        del classifier.serving_figures_[name]
+    file = tmp_path / "model.bin"
     file.write_bytes(pickle.dumps((vectorizer, classifier)))
-    assert read(file).about.figures is None
+    assert read(file).about.figures.rows == 7043

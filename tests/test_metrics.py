@@ -141,13 +141,15 @@ def test_the_training_table_stands_beside_it(service: Service):
     def labels(metric: str) -> set[frozenset]:
         return {labels for name, labels in counts if name == metric}
 
-    assert labels("serving_training_share") == labels("serving_field_values_total")
-    tables = [{"field": field.name, "value": str(value)} for field in SCHEMA.fields for value in field.values]
-    assert {frozenset(each.items()) for each in tables} < labels("serving_training_share")
-    assert counts.of("serving_training_share", field="contract", value="one_year") == pytest.approx(1473 / 7043)
-    assert counts.of("serving_training_share", field="tenure", value="over 69") == pytest.approx(
-        sum(each["tenure"] > 69 for each in customers()) / 7043
-    )
+    model = service.get("/model").json["sha256"][:12]
+    assert labels("serving_training_bins") == labels("serving_bins_total")
+    tables = [{"field": field.name, "bin": str(value)} for field in SCHEMA.fields for value in field.values]
+    assert {frozenset({"model": model, **each}.items()) for each in tables} < labels("serving_training_bins")
+    assert counts.of("serving_training_bins", model=model, field="contract", bin="one_year") == pytest.approx(1473)
+    longest = sum(each["tenure"] > 69 for each in customers())
+    assert counts.of("serving_training_bins", model=model, field="tenure", bin="over 69") == pytest.approx(longest)
+    answers = [value for (name, labels), value in counts.items() if ("field", "probability of churn") in labels]
+    assert sum(answers) == 1409 + counts.of("serving_probability_count")
     assert counts.of("serving_training_average", field="contract", value="one_year") == pytest.approx(0.2105, abs=1e-4)
     assert counts.of("serving_training_average", field="tenure", value="") == pytest.approx(32.4, abs=0.3)
 
@@ -340,7 +342,6 @@ def test_everything_known_is_there_from_the_start_with_0():
         ("serving_number_bucket", {"field": "tenure", "le": "72.0"}),
         ("serving_unusual_fields_total", {"field": "tenure"}),
         ("serving_blank_fields_total", {"field": "totalcharges"}),
-        ("serving_field_values_total", {"field": "tenure", "value": "over 69"}),
         ("serving_number_sum", {"field": "totalcharges"}),
         ("serving_probability_bucket", {"le": "+Inf"}),
     ]:

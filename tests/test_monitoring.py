@@ -67,7 +67,7 @@ def prometheus(service: Service, folder: Path) -> Iterator[Callable[[str], Any]]
 def test_what_has_drifted_is_called_under_load(tmp_path):
     changed = [each | {"monthlycharges": each["monthlycharges"] / 2, "contract": "two_year"} for each in customers()]
     with running([*GUNICORN, "--workers", "2"]) as service, prometheus(service, tmp_path) as ask:
-        wait_until(lambda: ask("api/v1/query", query="serving_training_share")["result"])
+        wait_until(lambda: ask("api/v1/query", query="serving_training_bins")["result"])
         stop = threading.Event()
         statuses = set()
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Any
 
 import msgspec
@@ -45,11 +46,15 @@ class Choice(Struct, frozen=True):
     negatives: int
 
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+Edges = Annotated[list[int | float], Meta(max_length=MOST_FIGURES)]
+
+
 class Probabilities(Struct, frozen=True):
     """How the probabilities of the test part are distributed: where bins end, and the share of each."""
 
-    edges: Annotated[list[float], Meta(max_length=MOST_FIGURES)]
-    shares: Annotated[list[float], Meta(max_length=MOST_FIGURES)]
+    edges: Edges
+    shares: Annotated[list[Share], Meta(max_length=MOST_FIGURES)]
 
 
 class TrainingFigures(Struct, frozen=True):
@@ -59,12 +64,13 @@ class TrainingFigures(Struct, frozen=True):
     (pairs of false and true positive rate) and `thresholds` are of the test part. `averages` are the features of the
     average training record. `example_probability` is what the model said of the schema's example. `table_sha256` is of
     the prepared table: a JSON array a record, its fields and its target. `shares` are those of each field's bins in
-    the whole table (see `serving.distribution`), and `probabilities` how the test part was scored.
+    the whole table (see `serving.distribution`), `edges` where those of numbers end, and `probabilities` is how the
+    test part was scored.
     """
 
-    rows: int
+    rows: Annotated[int, Meta(ge=1)]
     training_rows: int
-    test_rows: int
+    test_rows: Annotated[int, Meta(ge=1)]
     test_positives: int
     positive_rate: float
     C: float | None
@@ -77,7 +83,8 @@ class TrainingFigures(Struct, frozen=True):
     example_probability: float
     versions: dict[str, str]
     table_sha256: str
-    shares: Annotated[dict[str, dict[str, float]], Meta(max_length=MOST_POINTS)] = {}
+    shares: Annotated[dict[str, dict[str, Share]], Meta(max_length=MOST_POINTS)] = {}
+    edges: Annotated[dict[str, Edges], Meta(max_length=MOST_POINTS)] = {}
     probabilities: Probabilities | None = None
 
 
@@ -90,10 +97,16 @@ def of(state: dict[str, Any]) -> TrainingFigures | None:
         return None
     try:
         figures = msgspec.convert(state[ATTRIBUTE], TrainingFigures)
-    except msgspec.ValidationError as error:
+        if not all(map(math.isfinite, _numbers(state[ATTRIBUTE]))):
+            raise ValueError("some are no numbers")
+        known = figures.probabilities
+        for edges in [*figures.edges.values(), *([known.edges] if known else [])]:
+            if not edges or any(low >= high for low, high in pairwise(edges)):
+                raise ValueError("the ends of bins are not in order")
+        if known and len(known.shares) != len(known.edges) + 2:
+            raise ValueError("the probabilities have other bins than shares")
+    except (ValueError, OverflowError) as error:  # msgspec's is one
         raise BadModel(f"its training figures cannot be used: {error}") from error
-    if not all(map(math.isfinite, _numbers(state[ATTRIBUTE]))):
-        raise BadModel("its training figures cannot be used: some are no numbers")
     return figures
 
 

@@ -198,6 +198,12 @@ def evaluate(
     false_positives, true_positives, _ = roc_curve(test.target, probabilities)
     example = training.vectorizer.transform([table.schema.example])
     averages = np.asarray(training.train.matrix.mean(axis=0)).ravel().tolist()
+    columns = [*zip(*table.rows, strict=True)]
+    edges = {
+        field.name: distribution.tenths(numbers)
+        for field, column in zip(table.schema.fields, columns, strict=True)
+        if field.is_number and (numbers := [value for value in column if value == value])
+    }
     return TrainingFigures(
         rows=len(table.rows),
         training_rows=len(training.train.target),
@@ -218,9 +224,10 @@ def evaluate(
         versions={"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__},
         table_sha256=fingerprint(table),
         shares={
-            field.name: distribution.shares(field, column)
-            for field, column in zip(table.schema.fields, zip(*table.rows, strict=True), strict=True)
+            field.name: distribution.shares(field, edges.get(field.name, ()), column)
+            for field, column in zip(table.schema.fields, columns, strict=True)
         },
+        edges=edges,
         probabilities=distributed(probabilities),
     )
 
@@ -232,10 +239,8 @@ def distributed(probabilities: np.ndarray) -> Probabilities:
     computes a last digit higher.
     """
     rounded = np.round(probabilities, 9)
-    different = np.unique(rounded)
-    deciles = np.quantile(rounded, np.arange(1, DECILES) / DECILES, method="inverted_cdf")
-    places = np.unique(np.searchsorted(different, deciles))
-    edges = [_between(*different[place : place + 2].tolist()) for place in places if place + 1 < len(different)]
+    different = [*np.unique(rounded).tolist(), 1.0]
+    edges = [_between(each, different[different.index(each) + 1]) for each in distribution.tenths(rounded.tolist())]
     times = distribution.number_times(edges, probabilities.tolist())
     return Probabilities(edges, [each / len(probabilities) for each in times])
 

@@ -3,13 +3,14 @@
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from serving import distribution
-from serving.distribution import NOTHING
+from serving.distribution import NOTHING, Edges
 from serving.errors import FieldError
 from serving.fields import Field
+from serving.model.base import Model
 from serving.records import Blanks, Columns, Unusual
 from serving.schema import Schema
 
@@ -58,15 +59,31 @@ METRICS = {
 }
 
 
-class Tally:
-    """Counts records of one schema, from 0 or from what is given; `edges` are of the bins of its model's probabilities,
-    where they are known."""
+class Bins(NamedTuple):
+    """Where the bins of numbers end, by field, and those of the probabilities, as far as a model tells."""
 
-    def __init__(self, schema: Schema, edges: Sequence[float] = (), start: Counts | None = None):
+    fields: Mapping[str, Edges] = {}
+    probabilities: Edges = ()
+
+    @classmethod
+    def of_model(cls, model: Model) -> "Bins":
+        """Those that the training figures have."""
+        figures = model.about.figures
+        return cls(figures.edges, figures.probabilities.edges if figures.probabilities else ()) if figures else cls()
+
+
+NO_BINS = Bins()
+
+
+class Tally:
+    """Counts records of one schema, from 0 or from what is given, with these bins."""
+
+    def __init__(self, schema: Schema, bins: Bins = NO_BINS, start: Counts | None = None):
         self.schema = schema
-        self.edges = edges
-        self._bounds = sorted({*PROBABILITIES, *edges})
+        self.bins = bins
         self.counts: Counts = Counter(start)
+        self._bounds = [bounds(field, bins.fields.get(field.name, ())) for field in schema.fields]
+        self._of_probabilities = sorted({*PROBABILITIES, *bins.probabilities})
 
     def scored(
         self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual, blanks: Blanks
@@ -74,9 +91,9 @@ class Tally:
         """Count records that were scored, each with a probability: what they and their probabilities are like."""
         counts = self.counts
         counts["serving_records", "scored", form] += len(probabilities)
-        for field, column in zip(self.schema.fields, columns, strict=True):
+        for field, column, bounds in zip(self.schema.fields, columns, self._bounds, strict=True):
             if field.is_number:
-                known = observe(counts, ("serving_number", field.name), bounds(field), column)
+                known = observe(counts, ("serving_number", field.name), bounds, column)
                 counts["serving_field_values", field.name, NOTHING] += len(column) - known
                 continue
             for label, times in distribution.label_times(field, column, is_exact=field.is_category and not unusual):
@@ -85,7 +102,7 @@ class Tally:
             counts.update(("serving_unusual_fields", name) for name in names)
         for name, times in blanks.items():
             counts["serving_blank_fields", name] += times
-        observe(counts, ("serving_probability",), self._bounds, probabilities)
+        observe(counts, ("serving_probability",), self._of_probabilities, probabilities)
 
     def invalid(self, form: Form, errors: Collection[FieldError], records: int) -> None:
         """Count so many records that are invalid, and the fields that are wrong."""
@@ -107,15 +124,16 @@ def observe(counts: Counts, key: Key, bounds: Sequence[float], amounts: Iterable
     return len(ordered)
 
 
-def bounds(field: Field) -> tuple[float, ...]:
-    """The upper bounds of a number's buckets: the least, the deciles and the greatest of the training table."""
-    known = [each for each in (field.least, *field.deciles, field.greatest) if each is not None]
+def bounds(field: Field, edges: Edges) -> tuple[float, ...]:
+    """The upper bounds of a number's buckets: the least, the deciles and the greatest of the training table, and where
+    its bins end."""
+    known = [each for each in (field.least, *field.deciles, field.greatest, *edges) if each is not None]
     return (*sorted({*known}), INFINITY) if known else ANY_NUMBER
 
 
-def zeros(schema: Schema, edges: Sequence[float] = ()) -> Counts:
+def zeros(schema: Schema, bins: Bins = NO_BINS) -> Counts:
     """All that is known beforehand to be counted, with 0."""
-    tally = Tally(schema, edges)
+    tally = Tally(schema, bins)
     for form in FORMS:
         tally.scored(form, [() for _ in schema.fields], [], {}, {})
         tally.invalid(form, (), 0)
@@ -126,25 +144,31 @@ def zeros(schema: Schema, edges: Sequence[float] = ()) -> Counts:
         counts.update({(metric, name): 0 for name in schema.names})
     counts.update({("serving_model_files", outcome): 0 for outcome in ("taken_over", "refused")})
     for field in schema.fields:
-        labels = [NOTHING] if field.is_number else distribution.labels(field)
+        labels = [NOTHING] if field.is_number else distribution.labels(field, ())
         counts.update({("serving_field_values", field.name, label): 0 for label in labels})
     return counts
 
 
-def binned(counts: Counts, field: Field) -> list[int]:
-    """How many records were scored by each bin of a field."""
-    rest = [counts["serving_field_values", field.name, label] for label in distribution.labels(field)]
-    if not field.is_number or not rest:
-        return rest
-    return [*_binned(counts, ("serving_number", field.name), distribution.edges(field)), rest[-1]]
+def binned(counts: Counts, field: Field, edges: Edges) -> list[int]:
+    """How many records were scored by each bin of a field; none of a number without edges."""
+    if not field.is_number:
+        return [counts["serving_field_values", field.name, label] for label in distribution.labels(field, ())]
+    missing = counts["serving_field_values", field.name, NOTHING]
+    return [*_binned(counts, ("serving_number", field.name), edges), missing] if edges else []
 
 
-def binned_probabilities(counts: Counts, edges: Sequence[float]) -> list[int]:
+def binned_probabilities(counts: Counts, edges: Edges) -> list[int]:
     """How many probabilities were answered by each bin, where these are the edges."""
     return [*_binned(counts, ("serving_probability",), edges), 0]
 
 
-def _binned(counts: Counts, key: Key, edges: Sequence[float]) -> list[int]:
+def records(counts: Counts, field: Field) -> int:
+    """How many records were scored since a field is counted."""
+    known = counts["serving_number", field.name, str(INFINITY)] if field.is_number else 0
+    return known + sum(count for key, count in counts.items() if key[:2] == ("serving_field_values", field.name))
+
+
+def _binned(counts: Counts, key: Key, edges: Edges) -> list[int]:
     return distribution.between([counts[*key, str(float(edge))] for edge in (*edges, INFINITY)])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from serving.model.base import Model
@@ -15,13 +15,16 @@ from serving.web.counts import METRICS, SUM, Counts, Key
 MEDIA_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
 
+# The labels of a bin: the model's, since another model's bins are others, the field's, and the bin's own.
+BINS = ("model", "field", "bin")
+
+
 class _Collected(Collector):
     def __init__(self, counts: Counts, model: Model):
         self._counts = counts
         self._model = model
 
     def collect(self) -> Iterator[Metric]:
-        in_bins = drift.in_bins(self._counts, self._model)
         for name, metric in METRICS.items():
             counts = {key[1:]: count for key, count in self._counts.items() if key[0] == name}
             if metric.is_histogram:
@@ -38,12 +41,6 @@ class _Collected(Collector):
                 yield histogram
             else:
                 counter = CounterMetricFamily(name, metric.documentation, labels=metric.labels)
-                if name == "serving_field_values":
-                    counts = {
-                        (each.field, label): times
-                        for each in in_bins
-                        for label, times in zip(each.labels, each.times, strict=True)
-                    }
                 for labels, count in counts.items():
                     counter.add_metric(labels, count)
                 yield counter
@@ -55,13 +52,14 @@ class _Collected(Collector):
             yield _gauge("serving_model_test_auc", "Its AUC on the test part.", [auc])
             documentation = "Training records: a number's mean, or a value's share."
             yield _gauge("serving_training_average", documentation, _averages(self._model.schema, figures.averages))
-            shares = (
-                ({"field": each.field, "value": label}, share)
-                for each in in_bins
-                for label, share in zip(each.labels, each.shares, strict=False)
-            )
-            documentation = "Training records: the share of a field's value or bin."
-            yield _gauge("serving_training_share", documentation, shares)
+            known = [each for each in drift.in_bins(self._counts, self._model) if each.shares]
+            bins = CounterMetricFamily("serving_bins", "Records scored, by a field's bin.", labels=BINS)
+            trained = GaugeMetricFamily("serving_training_bins", "Training records, by a field's bin.", labels=BINS)
+            for each in known:
+                for label, times, share in zip(each.labels, each.times, each.shares, strict=True):
+                    bins.add_metric((about.id, each.name, label), times)
+                    trained.add_metric((about.id, each.name, label), share * each.trained)
+            yield from (bins, trained)
 
 
 def _gauge(name: str, documentation: str, samples: Iterable[tuple[dict[str, str], float]]) -> Metric:
@@ -76,7 +74,7 @@ def _averages(schema: Schema, averages: dict[str, float]) -> Iterator[tuple[dict
     for field in schema.fields:
         if field.name in averages:
             yield {"field": field.name, "value": "1" if field.is_category else ""}, averages[field.name]
-        for value in field.values if not field.is_private else ():
+        for value in filter(None, map(str, field.values)) if not field.is_private else ():
             if (mean := averages.get(f"{field.name}={value}")) is not None:
                 yield {"field": field.name, "value": str(value)}, mean
 

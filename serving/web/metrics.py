@@ -23,7 +23,7 @@ from serving.errors import FieldError
 from serving.model.base import Model
 from serving.records import Blanks, Columns, Unusual
 from serving.schema import Schema
-from serving.web.counts import SECONDS, Counts, Form, Outcome, Tally, as_known, observe, zeros
+from serving.web.counts import SECONDS, Bins, Counts, Form, Outcome, Tally, as_known, observe, zeros
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -61,15 +61,16 @@ class Meter:
 
     def tally(self, model: Model) -> Tally:
         """What counts records of a model, to be added later."""
-        return Tally(model.schema, _edges(model))
+        return Tally(model.schema, Bins.of_model(model))
 
     def follow(self, model: Model) -> None:
         """Count records of this model from now on; what was counted of fields or probabilities that it has otherwise
         is gone."""
         self.count()
         with self._lock:
-            self._known = zeros(model.schema, _edges(model))
-            before, self._tally = self._tally, Tally(model.schema, _edges(model), self._known)
+            bins = Bins.of_model(model)
+            self._known = zeros(model.schema, bins)
+            before, self._tally = self._tally, Tally(model.schema, bins, self._known)
             self._counts.update(as_known(before.counts, self._known))
             self._is_changed = True
 
@@ -83,7 +84,7 @@ class Meter:
             self._is_changed = True
             counts = tally.counts
             if tally.schema is not self._tally.schema:
-                counts = zeros(tally.schema, tally.edges)
+                counts = zeros(tally.schema, tally.bins)
                 counts.update(tally.counts)
                 counts = as_known(counts, self._known)
             self._counts.update(counts)
@@ -146,7 +147,7 @@ class Meter:
         No other living process may use it.
         """
         with self._lock:
-            self._tally = Tally(self._tally.schema, self._tally.edges, self._known)
+            self._tally = Tally(self._tally.schema, self._tally.bins, self._known)
             self._continue(place)
 
     def total(self) -> Counts:
@@ -184,11 +185,6 @@ class Meter:
         while True:
             time.sleep(SECONDS_BETWEEN)
             self.flush()
-
-
-def _edges(model: Model) -> list[float]:
-    figures = model.about.figures
-    return figures.probabilities.edges if figures and figures.probabilities else []
 
 
 def _taken(notes: deque[Any]) -> list[Any]:
