@@ -135,13 +135,11 @@ def _drift(
     most = max(range(len(parts)), key=parts.__getitem__)
     said = f"{in_words(each.labels[most])}: {asked[most]:.1%}, in training {each.shares[most]:.1%}"
     index = math.fsum(parts)
-    verdict = "changed a lot" if index > CHANGED_MUCH else "changed" if index > CHANGED else "alike"
     used = sum(share > 0 or times > 0 for share, times in zip(each.shares, each.times, strict=True))
     # Both sides are samples: the smaller of the two decides.
     is_told = 1 / (1 / number + 1 / each.trained) >= FEWEST_IN_A_BIN * max(2, used)
-    return Drift(
-        each.name, label, number, index, _verdict(index) if is_told else "too few to tell", said, **shares, bins=bins
-    )
+    verdict = _verdict(index) if is_told else "too few to tell"
+    return Drift(each.name, label, number, index, verdict, said, **shares, bins=bins)
 
 
 def _verdict(index: float) -> Verdict:
