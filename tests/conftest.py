@@ -28,6 +28,7 @@ from serving.records import JSONReader
 from serving.training import telecom
 from serving.training.table import TrainingTable
 from serving.training.telecom import packaged_frame
+from serving.web.metrics import meter
 
 ROOT = Path(__file__).parent.parent
 MODEL_FILE = ROOT / "model_C=1.0.bin"
@@ -221,6 +222,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def the_meter_goes_back_to_the_committed_model() -> Iterator[None]:
+    """An application that a test makes of another model, in this process, has the meter count that one's records."""
+    yield
+    meter.follow(predict.app.served.predictor.model)
 
 
 @pytest.fixture(scope="session", params=["flask", "gunicorn", "waitress"])

@@ -174,7 +174,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         copies = Copies(Path(folder))
         files_ = dict.fromkeys(name for mutant in chosen for name in suites(mutant.file))
-        if not pool.submit(lambda: passes(files_, copies.of_thread(), 10 * LONGEST)).result():
+        if not pool.submit(lambda: passes(sorted(files_), copies.of_thread(), 10 * LONGEST)).result():
             sys.exit(f"The tests fail without any change:\n{copies.said()}")
         order = random.Random(1).sample(chosen, len(chosen))  # so that a look at half of them tells something
         for mutant, noticed in zip(order, pool.map(lambda each: is_noticed(each, copies), order), strict=True):
