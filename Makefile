@@ -10,7 +10,7 @@ READY := .venv/.packages-are-those-of-the-lock
 # What is installed in .venv, and named in docs/environments/requirements-dev.txt.
 CATEGORIES := packages dev-packages score notebook
 
-.PHONY: help serve reload rollback train smoke test fuzz check bench reliability audit licences lock image run-image notebook environments requirements clean
+.PHONY: help serve reload rollback train smoke test fuzz check bench reliability audit licences lock image run-image notebook mutants environments requirements clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
@@ -53,6 +53,9 @@ bench: $(READY) ## measure the service against others: bench/RESULTS.md, TREES.m
 
 reliability: $(READY) ## a quarter of an hour of trouble for the service: tests/reliability/RESULTS.md
 	@PYTHONPATH=.:tests $(BIN)/python tests/reliability/run.py
+
+mutants: $(READY) ## small faults of the code, and whether the tests notice: tests/MUTANTS.md, or of MODULE=serving/fields.py
+	@PYTHONPATH=. $(BIN)/python tests/mutants/run.py --seeds "$(or $(SEEDS),1)" --module "$(MODULE)"
 
 environments: $(READY) ## docs/environments.md typed with venv, uv and Poetry: tests/environments/RESULTS.md
 	@PYTHONPATH=.:tests $(BIN)/python tests/environments/run.py
