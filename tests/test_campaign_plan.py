@@ -104,6 +104,13 @@ def test_by_value_and_cost_those_are_chosen_who_pay(service, customers):
     assert "without a control group nobody will know" in done.stdout
 
 
+def test_a_letter_that_would_just_pay_for_itself_is_not_sent(service, customers):
+    score = sorted(scores(service, customers).values())[-5]
+    done = plan(service, customers, "--value", "1", "--cost", repr(score), "--control", "0")
+    assert done.returncode == 0
+    assert len(rows(customers)) == 4
+
+
 def test_who_is_left_out_is_counted_and_listed(service, customers):
     frame = pd.read_csv(customers, dtype=str)
     frame.loc[0, "Contract"] = "weekly"

@@ -5,12 +5,14 @@ import contextlib
 import json
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import GUNICORN, Running, Service, running, wait_until
+from conftest import GUNICORN, ROOT, Running, Service, running, wait_until
 from test_metrics import Counts
 from werkzeug.test import EnvironBuilder
 
@@ -349,3 +351,31 @@ def test_a_client_that_does_not_read_holds_up_nobody_and_gets_all_its_answers(se
             assert service.predict(customer).status == 200
         lazy.settimeout(30)
         assert {status for status, _ in answers(lazy, asked)} == {422}
+
+
+def test_what_is_long_lets_others_in():
+    """In a process of its own, since gevent replaces what waits."""
+    code = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, time
+from serving.turns import in_turns
+others = set()
+def other():
+    while True:
+        others.add(items)
+        gevent.sleep(0)
+gevent.spawn(other)
+items = 0
+for item in in_turns(range(40)):
+    assert item == items
+    items += 1
+    began = time.monotonic()
+    while time.monotonic() < began + 0.002:
+        pass
+print(items, len(others))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    items, others = map(int, done.stdout.split())
+    assert items == 40
+    assert 5 <= others < 40  # 80 ms of work, in turns of five

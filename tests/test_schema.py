@@ -22,6 +22,7 @@ from conftest import (
     wait_until,
     workers,
 )
+from msgspec import UNSET
 from openapi_spec_validator import validate
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -243,6 +244,23 @@ def test_a_schema_that_contradicts_itself_or_the_model_is_refused_with_a_line(ho
     with pytest.raises(BadModel, match="its schema cannot be used") as refused:
         read(houses[0], schema=(schema if isinstance(schema, str) else json.dumps(schema)).encode())
     assert said in str(refused.value)
+
+
+def test_values_are_shown_in_words():
+    schema = TELECOM.schema
+    told = {"internetservice": "dsl", "seniorcitizen": 1, "contract": "one_year", "tenure": 24, "totalcharges": 716.4}
+    assert [schema.told(*each) for each in told.items()] == [
+        "Internet service: DSL",
+        "Senior citizen: Yes",
+        "Contract: One year",
+        "Tenure, in months: 24",
+        "Total charges: 716.4",
+    ]
+    assert schema.told("contract", UNSET) == "Contract: unknown"
+    own = schemas.from_json(
+        {"fields": [{"name": "kind", "type": "string", "constraints": {"enum": ["Any Case", "b_c"]}}]}
+    )
+    assert [own.told("kind", value) for value in ("Any Case", "b_c")] == ["kind: Any Case", "kind: B c"]
 
 
 def test_the_telecom_schema_is_a_table_schema_that_reads_back():

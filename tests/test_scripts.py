@@ -37,6 +37,41 @@ def test_the_smoke_check_prints_the_answer(gunicorn, url):
     assert decision == "not sending promo email to xyz-123"
 
 
+def test_the_smoke_check_of_the_example_compares_with_what_the_model_says(gunicorn):
+    done = run("predict-test.py", "--example", "--url", gunicorn.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    record, answer = map(ast.literal_eval, done.stdout.splitlines())
+    told = gunicorn.get("/model").json["example"]
+    assert (record, answer["churn_probability"]) == (told["record"], told["probability"])
+
+
+@pytest.mark.parametrize(("found", "status"), [(0.5, 0), (0.5 + 1e-10, 0), (0.5 - 1e-8, 1), (0.6, 1)])
+def test_an_example_that_is_answered_otherwise_fails(found, status):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.answer({"example": {"record": {"a": 1}, "probability": 0.5}, "schema": {"target": "y"}})
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer({"y_probability": found, "y": True})
+
+        def answer(self, what):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(what).encode())
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        done = run("predict-test.py", "--example", "--url", f"127.0.0.1:{server.server_port}")
+        server.shutdown()
+    url = f"http://127.0.0.1:{server.server_port}/predict"
+    said = f"predict-test.py: {url} answered {found}, and its model says 0.5\n" if status else ""
+    assert (done.returncode, done.stderr) == (status, said)
+
+
 def test_the_smoke_check_fails_in_one_line_when_nobody_answers():
     done = run("predict-test.py", "--url", f"localhost:{free_port()}")
     assert done.returncode == 1

@@ -22,7 +22,12 @@ import msgspec
 import numpy as np
 import pytest
 from conftest import GUNICORN, ROOT, probabilities, read, running
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import fbeta_score, make_scorer
@@ -589,6 +594,23 @@ def test_damaged_histogram_boosting_is_refused(damage, tmp_path):
         nodes["is_categorical"][0] = 1
     nodes[field][0] = value
     refused(tmp_path, pickle.dumps((vectorizer, damaged)), said)
+
+
+@pytest.mark.parametrize("damage", [name for name in HISTOGRAM_DAMAGE if name != "a set outside"])
+def test_damaged_histogram_boosting_in_another_classifier_is_refused(damage, tmp_path):
+    """There scikit-learn scores, which would follow them anywhere."""
+    field, value, said = HISTOGRAM_DAMAGE[damage]
+    vectorizer, _ = of_scikit_learn()
+    votes = VotingClassifier(
+        [("histogram", HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2))], voting="soft"
+    )
+    matrix = vectorizer.transform(RECORDS["plain"])
+    votes.fit(matrix, [place % 2 for place in range(len(matrix))])
+    file = tmp_path / "whole.bin"
+    file.write_bytes(pickle.dumps((vectorizer, votes)))
+    assert read(file).about.classifier == "VotingClassifier"
+    votes.estimators_[0]._predictors[0][0].nodes[field][0] = value
+    refused(tmp_path, pickle.dumps((vectorizer, votes)), said)
 
 
 def test_trees_for_other_features_than_the_vectorizers_are_refused(tmp_path):
