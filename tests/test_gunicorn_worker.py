@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import GUNICORN, ROOT, Running, Service, running, wait_until
@@ -17,6 +18,7 @@ from test_metrics import Counts
 from werkzeug.test import EnvironBuilder
 
 from predict import app
+from serving.web import gunicorn_worker
 from serving.web.examples import STALLED
 
 ONE_WORKER = [*GUNICORN, "--workers", "1"]
@@ -351,6 +353,46 @@ def test_a_client_that_does_not_read_holds_up_nobody_and_gets_all_its_answers(se
             assert service.predict(customer).status == 200
         lazy.settimeout(30)
         assert {status for status, _ in answers(lazy, asked)} == {422}
+
+
+class Trickle:
+    """A socket that has so many bytes each time that it is asked, a second later each time."""
+
+    def __init__(self, clock, size):
+        self._clock, self._size = clock, size
+
+    def settimeout(self, seconds):
+        pass
+
+    def recv(self, size):
+        self._clock.now += 1
+        return b"x" * self._size
+
+
+@pytest.mark.parametrize(("rate", "ends"), [(500, 60), (900, 300), (1001, None)])
+def test_a_body_comes_at_a_thousand_bytes_a_second_after_half_a_minute(monkeypatch, rate, ends):
+    """With 500 a second it is behind when 30 + 500 n / 1000 < n: after 60 seconds; with 900 after 300."""
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(gunicorn_worker, "time", clock)
+    monkeypatch.setattr(gunicorn_worker.gevent, "idle", lambda priority: None)
+    client = gunicorn_worker.Client(Trickle(clock, rate))
+    client.begin(SimpleNamespace(headers=[]))
+    seconds = 0
+    try:
+        while seconds < 1000:
+            client.recv(8192)
+            seconds += 1
+    except TimeoutError:
+        assert seconds - 1 == ends
+    else:
+        assert ends is None
 
 
 def test_what_is_long_lets_others_in():

@@ -45,7 +45,7 @@ from sklearn.tree import DecisionTreeClassifier
 from serving.fields import LARGEST_NUMBER
 from serving.model import file as model_file
 from serving.model.linear import LinearModel
-from serving.model.stand_ins import BadModel
+from serving.model.stand_ins import BadModel, Dtype
 from serving.model.through_sklearn import SklearnModel
 from serving.training.telecom import SCHEMA
 
@@ -462,3 +462,35 @@ def test_a_written_model_can_be_read_by_other_users(file, pair):
     assert file.stat().st_mode & 0o777 == 0o644
     shutil.copy(file, file.with_name("copy.bin"))
     assert probabilities(read(file.with_name("copy.bin")), [SEED]) == [pytest.approx(0.339064, abs=1e-6)]
+
+
+CODES = ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8", "U3"]
+
+
+def stand_in(dtype):
+    """What a pickle of this dtype makes of the stand-in."""
+    _, arguments, state = dtype.__reduce__()
+    found = Dtype(*arguments)
+    fields = {name: (stand_in(each), offset) for name, (each, offset) in (dtype.fields or {}).items()}
+    found.__setstate__((*state[:4], fields or None, *state[5:]))
+    return found
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("code", CODES)
+def test_arrays_of_every_type_are_read_as_numpy_reads_them(code, order):
+    dtype = np.dtype(f"{order}{code}")
+    values = np.array(["abc", "d", ""] if code == "U3" else [1, 0, 100 if code != "b1" else 1]).astype(dtype)
+    if code[0] == "i":
+        values[0] = -3
+    read_ = stand_in(dtype).values(values.tobytes(), 3)
+    assert (read_, [*map(type, read_)]) == (values.tolist(), [*map(type, values.tolist())])
+    if code == "U3":
+        return
+    # In records, where each is its own size of bytes from the first or is not.
+    for name, fields in {"fitting": [("a", dtype), ("b", dtype)], "not fitting": [("c", "u1"), ("a", dtype)]}.items():
+        records = np.zeros(3, fields)
+        records["a"] = values
+        assert stand_in(records.dtype).column(records.tobytes(), 3, "a") == values.tolist(), name
+    with pytest.raises(ValueError, match="3 values"):
+        stand_in(dtype).values(values.tobytes() + b"0", 3)
