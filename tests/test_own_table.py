@@ -350,6 +350,35 @@ def test_what_is_left_out_is_said_with_the_option_that_keeps_it(patients, tmp_pa
     assert "400 texts in 400 rows would be learnt by heart (--keep Remark)" in done.stdout
 
 
+def test_a_text_may_have_a_thousand_values_and_as_many_as_half_of_the_rows(tmp_path):
+    frame = pd.DataFrame({"thousand": [f"text {row % 1000}" for row in range(2002)]})
+    frame["more"] = [f"text {row % 1001}" for row in range(2002)]
+    frame["churn"] = ["yes", "no"] * 1001
+    assert [field["name"] for field in described(frame, tmp_path)["fields"]] == ["thousand"]
+    few = pd.DataFrame({"half": [f"text {row // 2}" for row in range(40)], "churn": ["yes", "no"] * 20})
+    assert [field["name"] for field in described(few, tmp_path)["fields"]] == ["half"]
+
+
+def test_rows_without_an_answer_are_left_out_with_an_edited_schema_too(patients, tmp_path):
+    schema = described(patients, tmp_path, "--target", "disease")
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    frame = patients.copy()
+    frame.loc[:9, "Disease"] = None
+    done = train(written(frame, tmp_path / "table.csv"), "--schema", "schema.json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "10 rows are left out: their disease is blank" in done.stdout
+    with (tmp_path / "model_C=1.0.bin").open("rb") as pickled:
+        _, classifier = pickle.load(pickled)
+    figures, ages = classifier.serving_figures_, frame["Age"][10:]
+    assert figures["rows"] == len(frame) - 10
+    # Each answer stays with its row.
+    without = train(written(frame[10:], tmp_path / "rest.csv"), "--schema", "schema.json", cwd=tmp_path)
+    assert without.stdout.splitlines()[-3:-1] == done.stdout.splitlines()[-3:-1]
+    assert figures["shares"]["age"][f"up to {figures['edges']['age'][0]}"] == pytest.approx(
+        (ages <= figures["edges"]["age"][0]).mean()
+    )
+
+
 def test_an_edited_schema_is_taken_back(patients, tmp_path):
     schema = described(patients, tmp_path, "--target", "disease")
     schema["words"]["question"] = "Who is ill?"

@@ -66,7 +66,7 @@ SUITES = {
     "predict-test.py": "scripts",
     "train.py": "train own_table scripts",
     "campaign.py": "campaign_plan campaign_measure campaign_sending scripts",
-    "gunicorn.conf.py": "settings deployment metrics gunicorn_worker logs",
+    "gunicorn.conf.py": "settings scripts deployment metrics logs gunicorn_worker",
 }
 
 
