@@ -164,8 +164,9 @@ def binned_probabilities(counts: Counts, edges: Edges) -> list[int]:
 
 def records(counts: Counts, field: Field) -> int:
     """How many records were scored since a field is counted."""
-    known = counts["serving_number", field.name, str(INFINITY)] if field.is_number else 0
-    return known + sum(count for key, count in counts.items() if key[:2] == ("serving_field_values", field.name))
+    if field.is_number:
+        return counts["serving_number", field.name, str(INFINITY)] + counts["serving_field_values", field.name, NOTHING]
+    return sum(binned(counts, field, ()))
 
 
 def _binned(counts: Counts, key: Key, edges: Edges) -> list[int]:
