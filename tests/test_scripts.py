@@ -1,6 +1,7 @@
 """predict-test.py, ping.py, predict.py and gunicorn's settings, as a user runs them."""
 
 import ast
+import contextlib
 import http.server
 import json
 import re
@@ -20,6 +21,36 @@ TROUBLES = (ROOT / "docs" / "troubles.md").read_text()
 def explained(text: str, said: str) -> bool:
     """Whether a program said this, and who searches docs/troubles.md for it finds it."""
     return said in text and said in TROUBLES
+
+
+@contextlib.contextmanager
+def answering(status: int, to_post: object, to_get: object = None) -> Iterator[int]:
+    """The port of something that answers whatever it is asked: a text as it is, and else JSON."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.answer(to_get)
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(to_post)
+
+        def answer(self, what):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(what.encode() if isinstance(what, str) else json.dumps(what).encode())
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +78,10 @@ def test_the_smoke_check_of_the_example_compares_with_what_the_model_says(gunico
 
 @pytest.mark.parametrize(("found", "status"), [(0.5, 0), (0.5 + 1e-10, 0), (0.5 - 1e-8, 1), (0.6, 1)])
 def test_an_example_that_is_answered_otherwise_fails(found, status):
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.answer({"example": {"record": {"a": 1}, "probability": 0.5}, "schema": {"target": "y"}})
-
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.answer({"y_probability": found, "y": True})
-
-        def answer(self, what):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(what).encode())
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        done = run("predict-test.py", "--example", "--url", f"127.0.0.1:{server.server_port}")
-        server.shutdown()
-    url = f"http://127.0.0.1:{server.server_port}/predict"
+    model = {"example": {"record": {"a": 1}, "probability": 0.5}, "schema": {"target": "y"}}
+    with answering(200, {"y_probability": found, "y": True}, model) as port:
+        done = run("predict-test.py", "--example", "--url", f"127.0.0.1:{port}")
+    url = f"http://127.0.0.1:{port}/predict"
     said = f"predict-test.py: {url} answered {found}, and its model says 0.5\n" if status else ""
     assert (done.returncode, done.stderr) == (status, said)
 
@@ -107,21 +121,8 @@ def test_the_smoke_check_says_where_to_look_when_a_connection_ends_without_an_an
     ],
 )
 def test_the_smoke_check_says_what_it_was_answered(status, body, said):
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body.encode() if isinstance(body, str) else json.dumps(body).encode())
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.handle_request)
-        thread.start()
-        done = run("predict-test.py", "--url", f"127.0.0.1:{server.server_port}")
-        thread.join()
+    with answering(status, body) as port:
+        done = run("predict-test.py", "--url", f"127.0.0.1:{port}")
     assert said in done.stdout + done.stderr
     assert len((done.stderr or "one line").splitlines()) == 1
     assert done.returncode == (0 if '"churn"' in json.dumps(body) else 1)
