@@ -106,6 +106,16 @@ def test_each_scores_as_its_own_library_does_alone_and_together(version, case):
 
 
 @pytest.mark.parametrize(("version", "case"), CASES)
+def test_each_scores_the_same_where_its_trees_are_walked(version, case, monkeypatch):
+    said, model = VERSIONS[version]["cases"][case], model_of(version, case)
+    records = RECORDS[said["records"]]
+    monkeypatch.setattr("serving.model.quick_scorer.MOST_BYTES", 0)
+    walked = read(*files(version, case), schema=msgspec.json.encode(model.schema))
+    for record in records[:20]:
+        assert probabilities(walked, [record]) == probabilities(model, [record])
+
+
+@pytest.mark.parametrize(("version", "case"), CASES)
 def test_the_reasons_are_the_shap_values_and_add_up(version, case):
     said, model = VERSIONS[version]["cases"][case], model_of(version, case)
     records = RECORDS[said["records"]]
@@ -297,6 +307,30 @@ def test_a_number_beyond_single_precision_is_infinite():
     values = [1e39, -1e39]
     assert [model.probabilities([[value]])[0] for value in values] == [1.0, 0.0]
     assert model.probabilities([values * 5]) == [1.0, 0.0] * 5
+
+
+def stairs(leaves: int) -> Tree:
+    """A tree with a leaf for each whole number from 0 on, whose value it is: each test splits off the lowest."""
+    left, right, split, value = [], [], [], []
+    for number in range(leaves - 1):
+        node = 2 * number
+        left += [node + 1, -1]
+        right += [node + 2, -1]
+        split += [number + 0.5, 0.0]
+        value += [0.0, float(number)]
+    size = 2 * leaves - 1
+    return Tree(
+        [*left, -1], [*right, -1], [0] * size, [*split, 0.0], [False] * size, [*value, leaves - 1.0], [1.0] * size
+    )
+
+
+@pytest.mark.parametrize("leaves", [1, 2, 8, 9, 16, 17, 32, 33, 63, 64, 65, 80])
+def test_each_leaf_of_a_tree_is_come_to_however_many_it_has(leaves):
+    model = made([stairs(leaves), stairs(2), stairs(leaves)], 1, is_logistic=False, start=0.5)
+    for number in range(leaves + 1):
+        wanted = 0.5 + 2 * min(number, leaves - 1) + min(number, 1)
+        assert model.probabilities([[float(number)]]) == [wanted]
+        assert model.probabilities([[float(number)] * (FEW + 1)]) == [wanted] * (FEW + 1)
 
 
 def test_an_array_of_many_blocks_is_scored_as_its_records_alone():

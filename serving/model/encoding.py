@@ -38,7 +38,8 @@ class _Feature:
     def ranks(self, value: float) -> list[int]:
         """The rank of a value in each column."""
         compared = self._compared(value)
-        return [*(column.rank(compared) for column in self._columns), *self._ranks_in_splits(compared)]
+        found = [column.rank(compared) for column in self._columns]
+        return found + [*self._ranks_in_splits(compared)] if self._splits else found
 
     def results(self, value: float) -> bytes:
         """The result of each test, LEFT or RIGHT."""
@@ -128,11 +129,15 @@ class Encoder:
         """The ranks of an array of numbers, by number and column, in a field of numbers alone that are tested."""
         return self._features[0].ranks_of_numbers(numbers)
 
+    def ranks_of_value(self) -> Callable[[Any], list[int]]:
+        """What gives the rank of a value in each column."""
+        return self._features[0].ranks if self.field.is_number and self._features else self.ranks
+
     def results(self) -> Callable[[Any], bytes]:
         """What gives each test's result of a value, LEFT or RIGHT, in the order of the tests."""
         if self.field.is_number and self._features:
             return self._features[0].results
-        return _Results(self._results_of).__getitem__
+        return Remembered(self._results_of).__getitem__
 
     def _results_of(self, value: Any) -> bytes:
         place, number = self._feature(value)
@@ -142,14 +147,14 @@ class Encoder:
         return self._results[:start] + self._features[place].results(number) + self._results[end:]
 
 
-class _Results(dict[Any, bytes]):
-    """The results of a field's values as they come, of which those that are no numbers are remembered."""
+class Remembered(dict[Any, Any]):
+    """What a field's values come to, of which those that are no numbers are remembered."""
 
-    def __init__(self, of_value: Callable[[Any], bytes]):
+    def __init__(self, of_value: Callable[[Any], Any]):
         super().__init__()
         self._of_value = of_value
 
-    def __missing__(self, value: Any) -> bytes:
+    def __missing__(self, value: Any) -> Any:
         found = self._of_value(value)
         if not isinstance(value, float):
             self[value] = found

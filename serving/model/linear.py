@@ -1,10 +1,10 @@
 """Linear models as weights: by value for categories, by field for numbers. No NumPy, no scikit-learn."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import repeat
-from operator import call, mul
+from operator import call, itemgetter, mul
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
@@ -55,8 +55,10 @@ class LinearModel:
         self.absent = ZERO
         self.reasons_unit: Unit | None = "log-odds"
         self._intercept = intercept
-        # By field, what gives a value's part of the sum.
-        self._parts = [_part(field, weights, separator) for field in schema.fields]
+        # By field, what gives a value's part of the sum, and those of a column.
+        parts = [_parts(field, weights, separator) for field in schema.fields]
+        self._of_value = [of_value for of_value, _ in parts]
+        self._of_column = [of_column for _, of_column in parts]
         # By field, the average training record's part of the sum.
         self._average: list[float] | None = None
         if about.figures and about.figures.averages.keys() == weights.factors.keys():
@@ -85,11 +87,11 @@ class LinearModel:
 
     def probabilities(self, columns: Columns) -> list[float]:
         """How probable yes is for each record."""
-        if len(columns[0]) == 1:  # by row one record takes half the time, and many take a third more
-            sums: Iterable[float] = [sum(map(call, self._parts, next(zip(*columns, strict=True))), self._intercept)]
-        else:
-            sums = map(sum, zip(*map(map, self._parts, columns), strict=True), repeat(self._intercept))
-        return logistic(sums)
+        if len(columns[0]) < 2:  # by row one record takes half the time, and many take half as much again
+            rows = zip(*columns, strict=True)
+            return logistic(sum(map(call, self._of_value, row), self._intercept) for row in rows)
+        by_column = map(call, self._of_column, columns)
+        return logistic(map(sum, zip(*by_column, strict=True), repeat(self._intercept)))
 
     def reasons(self, columns: Columns) -> list[list[Reason]]:
         """For each record each field's share of the log-odds, less the average training record's."""
@@ -98,36 +100,43 @@ class LinearModel:
         return [self._reasons(row, self._average) for row in in_turns(zip(*columns, strict=True))]
 
     def _reasons(self, row: tuple[Any, ...], average: list[float]) -> list[Reason]:
-        shares = (part(value) - each for part, value, each in zip(self._parts, row, average, strict=True))
+        shares = (part(value) - each for part, value, each in zip(self._of_value, row, average, strict=True))
         given = (None if value is UNSET else value for value in row)
         return sorted(map(Reason, self.schema.names, given, shares), key=lambda reason: -abs(reason.share))
 
 
 class _Values(dict[Any, float]):
-    """The parts of a field's values, and, where it takes numbers too, of those."""
+    """The parts of the values of a field that takes numbers too, and of those."""
 
-    def __init__(self, of_number: Callable[[float], float]):
-        super().__init__()
+    def __init__(self, known: dict[Any, float], of_number: Callable[[float], float]):
+        super().__init__(known)
         self._of_number = of_number
 
     def __missing__(self, number: float) -> float:
         return self._of_number(number)
 
 
-def _part(field: Field, weights: Weights, separator: str) -> Callable[[Any], float]:
-    """What gives the part that a field's value has in the sum."""
-    if field.is_number and field.name not in weights.centers:
-        return partial(mul, weights.factors.get(field.name, 0.0))
+def _parts(
+    field: Field, weights: Weights, separator: str
+) -> tuple[Callable[[Any], float], Callable[[Sequence[Any]], Iterable[float]]]:
+    """What gives the part that a field's value has in the sum, and what gives those of a column of two or more."""
+    if field.is_number:
+        has_center = field.name in weights.centers
+        of_number = (
+            partial(weights.part, field.name) if has_center else partial(mul, weights.factors.get(field.name, 0.0))
+        )
+        return of_number, partial(map, of_number)
     names = features(field, separator)
     without = sum(weights.part(name, 0) for name in names)  # of all its features, where none is there
     bare = without - weights.part(field.name, 0)
-    found = _Values(lambda number: bare + weights.part(field.name, number))
+    found: dict[Any, float] = {UNSET: without}
     for value in field.values:
         one_hot = f"{field.name}{separator}{value}"
         if isinstance(value, str):
             found[value] = without - weights.part(one_hot, 0) + weights.part(one_hot, 1)
         else:
             found[value] = weights.part(field.name, value)
-    if not field.is_number:
-        found[UNSET] = without
-    return found.__getitem__
+    if field.is_category:
+        return found.__getitem__, lambda column: itemgetter(*column)(found)  # all at once in half the time
+    of_any = _Values(found, lambda number: bare + weights.part(field.name, number)).__getitem__
+    return of_any, partial(map, of_any)
