@@ -100,7 +100,7 @@ notebook: $(READY) ## run docs/notebook.ipynb from top to bottom, and save it wi
 		--ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=auto
 
 clean: ## remove the virtual environment and the caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
+	rm -rf .venv .mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/pipenv:

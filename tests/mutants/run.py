@@ -1,10 +1,14 @@
 """Small changes of the code, one at a time, and whether the tests notice: `make mutants`, into tests/MUTANTS.md.
 
 A seeded sample of all changes of each file is tried, each in a copy of the project, with the tests that are about the
-file. A change that the tests pass with is a survivor; the word on it in MUTANTS.md is written by hand and kept.
+file, the fast ones first. A change that the tests pass with is a survivor; the word on it in MUTANTS.md is written by
+hand and kept. What was noticed is remembered in .mutants while the changed file stays as it is; survivors are tried
+again each time.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import random
 import re
@@ -15,22 +19,25 @@ import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import chain
 from pathlib import Path
 
 from mutations import Mutant, mutants
 from suites import suites
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 REPORT = ROOT / "tests" / "MUTANTS.md"
+# What was noticed so far.
+NOTICED = ROOT / ".mutants" / "noticed.json"
 
 # Of a file: at least so many changes, and one for so many lines; with MODULE so many.
 LEAST, LINES, OF_ONE = 1, 75, 40
 
-# Seconds after which a change counts as noticed, since the tests hang; without one they end in a third of it.
-LONGEST = 600
+# Seconds after which a change counts as noticed, since the tests hang; without one they end in half of it.
+LONGEST = 300
 
 CHANGES_NOTHING = "changes nothing"
 
@@ -80,22 +87,27 @@ class Copies:
         return "\n".join(log.read_text()[-2000:] for log in self._folder.glob("*.log"))
 
 
-def is_noticed(mutant: Mutant, copies: Copies) -> bool:
+def is_noticed(mutant: Mutant, copies: Copies, times: Path) -> bool:
     """Whether the tests of a change's file fail with it."""
     copy = copies.of_thread()
     source = (ROOT / mutant.file).read_text()
     (copy / mutant.file).write_text(mutant.of(source))
     try:
-        return not passes(suites(mutant.file), copy, LONGEST)
+        return not passes(suites(mutant.file), copy, times)
     finally:
         (copy / mutant.file).write_text(source)
 
 
-def passes(files: Iterable[str], copy: Path, longest: float) -> bool:
+def passes(files: Iterable[str], copy: Path, times: Path, longest: float = LONGEST) -> bool:
     """Whether the tests in these files pass in a copy, within so many seconds."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
-    # Without files of bytecode, which are told apart by second and length alone.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "order", *files]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f".:{HERE}",
+        # Without files of bytecode, which are told apart by second and length alone.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MUTANTS_TIMES": str(times),
+    }
     with (copy.with_suffix(".log")).open("w") as said:
         tests = subprocess.Popen(
             command,
@@ -116,6 +128,37 @@ def passes(files: Iterable[str], copy: Path, longest: float) -> bool:
                 tests.wait()
 
 
+def measured(files: Iterable[str], copies: Copies, folder: Path, pool: ThreadPoolExecutor) -> Path:
+    """How long each test takes without any change, in a file. Exits where they fail."""
+
+    def of_file(file: str) -> dict[str, float]:
+        times = folder / f"{Path(file).stem}.json"
+        if not passes([file], copies.of_thread(), times, 10 * LONGEST):
+            sys.exit(f"The tests fail without any change:\n{copies.said()}")
+        found: dict[str, float] = json.loads(times.read_text())
+        return found
+
+    together = folder / "times.json"
+    together.write_text(json.dumps({name: took for each in pool.map(of_file, files) for name, took in each.items()}))
+    return together
+
+
+def remembered() -> dict[str, str]:
+    """What was noticed so far: by the place and text of a change, the hash of the file that it was made in."""
+    found: dict[str, str] = json.loads(NOTICED.read_text()) if NOTICED.exists() else {}
+    return found
+
+
+def key(mutant: Mutant) -> str:
+    """A change, as it is remembered."""
+    return f"{mutant.file} {mutant.start} {mutant.end} {mutant.text}"
+
+
+def hash_of(file: str) -> str:
+    """What a file is known by."""
+    return hashlib.sha256((ROOT / file).read_bytes()).hexdigest()
+
+
 def words() -> dict[str, str]:
     """The word on each survivor of the last report, by the change."""
     if not REPORT.exists():
@@ -123,37 +166,57 @@ def words() -> dict[str, str]:
     return dict(re.findall(r"^- (`.+?`, `.+` → `.*`): (.+)$", REPORT.read_text(), re.MULTILINE))
 
 
-def report(tried: dict[Mutant, bool], seeds: Iterable[int], seconds: float) -> str:
+class Rate:
+    """How many of the changes that change something were noticed."""
+
+    def __init__(self, tried: Mapping[Mutant, bool], known: Mapping[str, str]):
+        counted = {
+            mutant: noticed
+            for mutant, noticed in tried.items()
+            if noticed or not known.get(name(mutant), "").startswith(CHANGES_NOTHING)
+        }
+        self.noticed, self.all = sum(counted.values()), len(counted)
+
+    def __str__(self) -> str:
+        return f"{self.noticed} of {self.all}"
+
+    def __format__(self, form: str) -> str:
+        return format(self.noticed / max(1, self.all), form) if form else str(self)
+
+
+def name(mutant: Mutant) -> str:
+    """A change, as the report names it."""
+    return f"`{mutant.file}`, {mutant.told((ROOT / mutant.file).read_text())}"
+
+
+def report(tried: Mapping[Mutant, bool], by_seed: Mapping[int, list[Mutant]], seconds: float) -> str:
     """What was seen, as a page."""
     known = words()
-    survivors: dict[str, list[str]] = defaultdict(list)
-    counted: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for mutant, noticed in tried.items():
-        name = f"`{mutant.file}`, {mutant.told((ROOT / mutant.file).read_text())}"
-        word = known.get(name, "?")
-        if not noticed:
-            survivors[mutant.file].append(f"- {name}: {word}")
-        if noticed or not word.startswith(CHANGES_NOTHING):
-            counted[mutant.file][0] += noticed
-            counted[mutant.file][1] += 1
-    rows = [f"| {file} | {noticed} of {all_} | {noticed / all_:.0%} |" for file, (noticed, all_) in counted.items()]
-    noticed, all_ = (sum(each) for each in zip(*counted.values(), strict=True))
+    of_all = Rate(tried, known)
+    of_seeds = {seed: Rate({mutant: tried[mutant] for mutant in chosen}, known) for seed, chosen in by_seed.items()}
+    of_files = {
+        file: Rate({mutant: noticed for mutant, noticed in tried.items() if mutant.file == file}, known)
+        for file in dict.fromkeys(mutant.file for mutant in tried)
+    }
     lines = [
         "# Small faults, and whether the tests notice",
         "",
-        f"`make mutants` changed one small thing at a time, {len(tried)} in all, drawn by chance (seeds "
-        f"{', '.join(map(str, seeds))}), and ran the tests of the file each time: {seconds / 60:.0f} minutes. What "
-        "changes nothing is left out of the rates.",
+        f"`make mutants` changed one small thing at a time, {len(tried)} in all, drawn by chance, and ran the "
+        f"tests of the file each time: {seconds / 60:.0f} minutes. What changes nothing is left out of the rates.",
         "",
-        f"**{noticed} of {all_} were noticed: {noticed / all_:.1%}.**",
+        f"**{of_all} were noticed: {of_all:.1%}.**",
+        "",
+        "| seed | noticed | |",
+        "| --- | --- | --- |",
+        *(f"| {seed} | {rate} | {rate:.1%} |" for seed, rate in of_seeds.items()),
         "",
         "| file | noticed | |",
         "| --- | --- | --- |",
-        *rows,
+        *(f"| {file} | {rate} | {rate:.0%} |" for file, rate in of_files.items()),
         "",
         "## Not noticed",
         "",
-        *(line for lines in survivors.values() for line in lines),
+        *(f"- {name(mutant)}: {known.get(name(mutant), '?')}" for mutant, noticed in tried.items() if not noticed),
     ]
     return "\n".join(lines) + "\n"
 
@@ -163,30 +226,33 @@ def main() -> None:
     parser.add_argument("--module", default="", help="the start of a file's path: more changes of it alone, no report")
     parser.add_argument("--seeds", default="1", help="with commas")
     args = parser.parse_args()
-    seeds = [*map(int, args.seeds.split(","))]
-    chosen = [
-        *dict.fromkeys(
-            mutant for seed in seeds for file in files(args.module) for mutant in sample(file, seed, bool(args.module))
-        )
-    ]
+    by_seed = {
+        int(seed): [mutant for file in files(args.module) for mutant in sample(file, int(seed), bool(args.module))]
+        for seed in args.seeds.split(",")
+    }
+    chosen = sorted({*chain.from_iterable(by_seed.values())})
     began = time.monotonic()
-    tried: dict[Mutant, bool] = {}
+    known = remembered()
+    tried = {mutant: known.get(key(mutant)) == hash_of(mutant.file) for mutant in chosen}
+    left = [mutant for mutant, noticed in tried.items() if not noticed]
+    random.Random(1).shuffle(left)  # so that a look at half of them tells something
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         copies = Copies(Path(folder))
-        files_ = dict.fromkeys(name for mutant in chosen for name in suites(mutant.file))
-        if not pool.submit(lambda: passes(sorted(files_), copies.of_thread(), 10 * LONGEST)).result():
-            sys.exit(f"The tests fail without any change:\n{copies.said()}")
-        order = random.Random(1).sample(chosen, len(chosen))  # so that a look at half of them tells something
-        for mutant, noticed in zip(order, pool.map(lambda each: is_noticed(each, copies), order), strict=True):
-            tried[mutant] = noticed
-            if not noticed:
-                print(f"{mutant.file}:{mutant.line}: {mutant.told((ROOT / mutant.file).read_text())}", flush=True)
-    noticed = sum(tried.values())
-    print(
-        f"{noticed} of {len(tried)} were noticed: {noticed / len(tried):.1%}, in {time.monotonic() - began:.0f} seconds"
-    )
+        times = measured(sorted({each for mutant in left for each in suites(mutant.file)}), copies, Path(folder), pool)
+        print(f"The tests pass without any change ({time.monotonic() - began:.0f} s); {len(left)} changes:", flush=True)
+        asked = {pool.submit(is_noticed, mutant, copies, times): mutant for mutant in left}
+        for number, done in enumerate(as_completed(asked), start=1):
+            mutant = asked[done]
+            tried[mutant] = done.result()
+            if tried[mutant]:
+                known[key(mutant)] = hash_of(mutant.file)
+                NOTICED.parent.mkdir(exist_ok=True)
+                NOTICED.write_text(json.dumps(known))
+            else:
+                print(f"{number}: {mutant.file}:{mutant.line}: {name(mutant)}", flush=True)
+    print(f"{Rate(tried, {})} were noticed: {Rate(tried, {}):.1%}, in {time.monotonic() - began:.0f} seconds")
     if not args.module:
-        REPORT.write_text(report({mutant: tried[mutant] for mutant in chosen}, seeds, time.monotonic() - began))
+        REPORT.write_text(report(tried, by_seed, time.monotonic() - began))
 
 
 if __name__ == "__main__":
