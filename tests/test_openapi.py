@@ -183,9 +183,10 @@ def test_the_example_of_a_body_that_is_too_large():
     assert (answer.status_code, without_id(answer.json)) == (TOO_LARGE.status, TOO_LARGE.answer)
 
 
-def test_the_example_of_a_full_disk(monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT])
+def test_the_example_of_a_full_disk(number, monkeypatch):
     def disk_full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(table, "score", disk_full)
     answer = predict.app.test_client().post(DISK_FULL.path, data=DISK_FULL.body, content_type=DISK_FULL.content_type)

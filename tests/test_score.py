@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -294,6 +295,8 @@ def test_a_run_that_is_stopped_leaves_whole_parts_and_the_next_goes_on_beside_an
     words = (folder / "*.csv", "--output", tmp_path / "out", "--workers", "1")
     with scoring(*words) as process:
         wait_until(begun(tmp_path / "out"))
+        os.kill(workers(process.pid)[0], signal.SIGINT)  # a terminal interrupts all of them, in any order
+        time.sleep(0.5)
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
