@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mutations import Mutant, mutants
 from suites import suites
@@ -32,6 +33,8 @@ ROOT = HERE.parents[1]
 REPORT = ROOT / "tests" / "MUTANTS.md"
 # What was noticed so far.
 NOTICED = ROOT / ".mutants" / "noticed.json"
+# How long each test took.
+TIMES = ROOT / ".mutants" / "times.json"
 
 # Of a file: at least so many changes, and one for so many lines; with MODULE so many.
 LEAST, LINES, OF_ONE = 1, 75, 40
@@ -129,17 +132,27 @@ def passes(files: Iterable[str], copy: Path, times: Path, longest: float = LONGE
 
 
 def measured(files: Iterable[str], copies: Copies, folder: Path, pool: ThreadPoolExecutor) -> Path:
-    """How long each test takes without any change, in a file. Exits where they fail."""
+    """How long each test takes without any change, in a file. Exits where they fail.
 
-    def of_file(file: str) -> dict[str, float]:
+    It is remembered, by file, while nothing in the project changes.
+    """
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    there = [ROOT / name for name in listed.split("\0") if (ROOT / name).is_file()]
+    project = hashlib.sha256(b"".join(path.read_bytes() for path in there)).hexdigest()
+    found: dict[str, Any] = json.loads(TIMES.read_text()) if TIMES.exists() else {}
+    known: dict[str, dict[str, float]] = found["files"] if found.get("project") == project else {}
+
+    def measure(file: str) -> None:
         times = folder / f"{Path(file).stem}.json"
         if not passes([file], copies.of_thread(), times, 10 * LONGEST):
             sys.exit(f"The tests fail without any change:\n{copies.said()}")
-        found: dict[str, float] = json.loads(times.read_text())
-        return found
+        known[file] = json.loads(times.read_text())
+        TIMES.parent.mkdir(exist_ok=True)
+        TIMES.write_text(json.dumps({"project": project, "files": known}))
 
+    list(pool.map(measure, [file for file in files if file not in known]))
     together = folder / "times.json"
-    together.write_text(json.dumps({name: took for each in pool.map(of_file, files) for name, took in each.items()}))
+    together.write_text(json.dumps({name: took for each in known.values() for name, took in each.items()}))
     return together
 
 
