@@ -5,7 +5,9 @@ What it keeps is in the file that MUTANTS_TIMES names.
 
 import json
 import os
+import signal
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,30 +15,51 @@ import pytest
 TIMES = Path(os.environ["MUTANTS_TIMES"])
 
 # Seconds that all tests of one change may take, the fastest of them first.
-MOST = 90
+MOST = 60
 
+# Seconds of a fast test: all of them come before all others.
+FAST = 0.3
+
+# A test hangs that takes so many seconds more than so many times what it took.
+MORE, TIMES_AS_LONG = 10, 4
+
+_known: dict[str, float] = json.loads(TIMES.read_text()) if TIMES.exists() else {}
 _took: dict[str, float] = defaultdict(float)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the fast tests, those of a file together, in the order of the files."""
-    known: dict[str, float] = json.loads(TIMES.read_text()) if TIMES.exists() else {}
-    if not known:
+    """Keep the fast tests, those of a file together, in the order of the files; then the slower ones."""
+    if not _known:
         return
-    kept: set[str] = set()
+    places = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
+    kept: list[pytest.Item] = []
     seconds = 0.0
-    for item in sorted(items, key=lambda item: known.get(item.nodeid, 0.0)):
-        seconds += known.get(item.nodeid, 0.0)
+    for item in sorted(items, key=lambda item: _known.get(item.nodeid, 0.0)):
+        seconds += _known.get(item.nodeid, 0.0)
         if seconds > MOST:
             break
-        kept.add(item.nodeid)
-    places = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
-    items[:] = sorted(
-        (item for item in items if item.nodeid in kept),
-        key=lambda item: (places[item.path], known.get(item.nodeid, 0.0)),
-    )
+        kept.append(item)
+    kept_ids = {item.nodeid for item in kept}
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept_ids])
+    items[:] = sorted(kept, key=lambda item: (_known.get(item.nodeid, 0.0) > FAST, places[item.path]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End a test that hangs."""
+    if not _known:
+        return (yield)
+    signal.signal(signal.SIGALRM, _hangs)
+    signal.setitimer(signal.ITIMER_REAL, MORE + TIMES_AS_LONG * _known.get(item.nodeid, 0.0))
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _hangs(*_: object) -> None:
+    raise TimeoutError("the test hangs")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -46,5 +69,5 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish() -> None:
     """Keep the times of the first run."""
-    if not TIMES.exists():
+    if not _known:
         TIMES.write_text(json.dumps(_took))
