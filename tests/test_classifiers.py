@@ -6,9 +6,15 @@ import warnings
 from typing import Any
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, customers, packaged, reload, running
+from conftest import GUNICORN, MODEL_FILE, customers, packaged, probabilities, read, reload, running
+from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
+
+from serving.model.through_sklearn import SCORED_AT_ONCE
 
 # What some classes need to be made, and what makes others fast or able to give probabilities.
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -84,3 +90,15 @@ def test_each_is_served_as_it_answers_or_refused_and_none_hangs(pair, customer, 
     assert {"LogisticRegression", "HistGradientBoostingClassifier", "MLPClassifier"} <= set(served)
     assert len(served) > 20
     assert all(any(reason in said for reason in REFUSED) for said in refused.values()), refused
+
+
+@pytest.mark.parametrize("number", [1, SCORED_AT_ONCE, SCORED_AT_ONCE + 1, 2 * SCORED_AT_ONCE + 5])
+def test_each_record_of_many_has_its_probability_in_its_place(number, tmp_path):
+    records = [{"size": float(place % 97), "kind": "ab"[place % 2]} for place in range(number)]
+    some = [{"size": float(place), "kind": "ab"[place % 2]} for place in range(100)]
+    pipeline = make_pipeline(DictVectorizer(sparse=False), StandardScaler(), GaussianNB())
+    pipeline.fit(some, [place > 40 + 20 * (place % 2) for place in range(100)])
+    file = tmp_path / "model.bin"
+    file.write_bytes(pickle.dumps(pipeline))
+    expected = pipeline.predict_proba(records)[:, 1].tolist()
+    assert probabilities(read(file), records) == pytest.approx(expected, abs=1e-12)

@@ -145,6 +145,17 @@ def test_bytes_that_are_not_http_stay_out_of_the_log(chatty, sent):
     assert_without_secrets(chatty.log())
 
 
+def test_what_is_not_http_is_logged_by_its_kind(chatty):
+    with socket.create_connection(("127.0.0.1", chatty.port), timeout=30) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n7590-VHVEG 5097.77: 83.57\r\n\r\n")
+        while client.recv(65536):
+            pass
+    wait_until(lambda: [line for line in lines(chatty) if line["event"].startswith("Invalid request")])
+    line = [line for line in lines(chatty) if line["event"].startswith("Invalid request")][-1]
+    assert (line["level"], line["error"]) == ("warning", "InvalidHeaderName")
+    assert "127.0.0.1" in line["event"]
+
+
 @pytest.fixture(scope="module")
 def chatty() -> Iterator[Running]:
     with running([*GUNICORN, "--access-logfile", "-", "--log-level", "debug"]) as service:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import socket
 from pathlib import Path
@@ -130,6 +131,18 @@ def test_an_upload_that_is_cut_off_is_no_table(body, headers):
         assert answer.startswith(b"HTTP/1.1 400")
         assert b"ended before it was whole" in answer
         assert counted(service) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("packed", "status"),
+    [(b"no gzip" * 100_000, 400), (gzip.compress(b"\n" * 2_000_000 + os.urandom(500_000)), 413)],
+    ids=["no gzip", "too much"],
+)
+def test_what_cannot_be_unpacked_is_said_and_the_connection_goes_on(packed, status, customer):
+    with running([*GUNICORN, "--workers", "1"], SERVING_MAX_TABLE_BYTES="1000000") as service:
+        answer = service.request("POST", "/predict", packed, PACKED)
+        assert (answer.status, answer.headers["connection"]) == (status, "keep-alive")
+        assert service.predict(customer).status == 200
 
 
 def test_a_table_that_is_refused_at_its_last_line_has_counted_nothing(body):

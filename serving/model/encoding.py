@@ -39,7 +39,7 @@ class _Feature:
         """The rank of a value in each column."""
         compared = self._compared(value)
         found = [column.rank(compared) for column in self._columns]
-        return found + [*self._ranks_in_splits(compared)] if self._splits else found
+        return [*found, *self._ranks_in_splits(compared)] if self._splits else found
 
     def results(self, value: float) -> bytes:
         """The result of each test, LEFT or RIGHT."""

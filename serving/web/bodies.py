@@ -89,11 +89,9 @@ class Unpacked(io.RawIOBase):
         try:
             found = self._file.read(len(buffer))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            _end_connection(self._environ)
             raise Problem(400, f"The body is not the gzip that its Content-Encoding says: {error}.") from error
         self._given += len(found)
         if self._given > self._most:
-            _end_connection(self._environ)
             raise BodyTooLarge
         if self._given > LARGE and LARGE_BODY not in self._environ:
             _take_place(self._environ)
