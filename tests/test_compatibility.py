@@ -70,6 +70,22 @@ def test_a_number_that_might_be_negative_and_may_not_any_more_is_named():
     assert broken(unsigned, signed) == []
 
 
+@pytest.mark.parametrize(
+    ("new", "difference"),
+    [
+        (NUMBER, "age cannot be true or false"),
+        (replace(NUMBER, booleans=True), None),
+        (
+            replace(NUMBER, type="string", constraints=values("young", "old")),
+            "age takes its values alone, and no numbers",
+        ),
+    ],
+)
+def test_a_field_that_took_true_and_false_is_told_once(new, difference):
+    old = schemas.Schema((replace(NUMBER, booleans=True),))
+    assert broken(old, schemas.Schema((new,))) == ([difference] if difference else [])
+
+
 def test_values_that_may_be_ids_are_not_named():
     old, new = (replace(NUMBER, type="string", constraints=values(*(f"id-{n}" for n in range(n)))) for n in (90, 60))
     [said] = broken(schemas.Schema((old,)), schemas.Schema((new,)))

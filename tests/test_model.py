@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import sklearn
 from conftest import GUNICORN, MODEL_FILE, ROOT, SEED, customers, packaged, probabilities, read, run, running
+from scipy.sparse import csr_matrix
+from sklearn import metrics, model_selection
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
@@ -34,13 +36,13 @@ from sklearn.linear_model import (
     RidgeClassifier,
     SGDClassifier,
 )
-from sklearn.model_selection import StratifiedKFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils import Bunch
 
 from serving.fields import LARGEST_NUMBER
 from serving.model import file as model_file
@@ -86,7 +88,7 @@ LINEAR = {
     "logistic regression": LogisticRegression(),
     "without intercept": LogisticRegression(fit_intercept=False),
     "stochastic gradient": SGDClassifier(loss="log_loss", random_state=1, alpha=0.1),
-    "cross-validated": LogisticRegressionCV(Cs=2, cv=StratifiedKFold(2), solver="newton-cholesky"),
+    "cross-validated": LogisticRegressionCV(Cs=2, cv=model_selection.StratifiedKFold(2), solver="newton-cholesky"),
 }
 
 
@@ -97,6 +99,47 @@ def test_a_linear_model_scores_like_scikit_learn(rows, file, name, options):
     model = read(save(pair, file))
     assert isinstance(model, LinearModel)
     assert_scores_like_scikit_learn(model, pair, rows)
+
+
+# What classifiers keep that are no part of the model: how they were searched for and measured, chance, numbers.
+KEPT = {
+    **{
+        each.__name__: each()
+        for each in (
+            *(model_selection.KFold, model_selection.StratifiedKFold, model_selection.GroupKFold),
+            *(model_selection.RepeatedKFold, model_selection.RepeatedStratifiedKFold, model_selection.LeaveOneOut),
+            *(model_selection.ShuffleSplit, model_selection.StratifiedShuffleSplit, model_selection.GroupShuffleSplit),
+        )
+    },
+    **{
+        each.__name__: metrics.make_scorer(each)
+        for each in (metrics.accuracy_score, metrics.f1_score, metrics.precision_score, metrics.recall_score)
+    },
+    **{
+        each.__name__: metrics.make_scorer(each, response_method="predict_proba")
+        for each in (metrics.roc_auc_score, metrics.average_precision_score)
+    },
+    **{
+        each.__name__: each(1)
+        for each in (
+            *(np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
+            *(np.float16, np.float32, np.float64, np.bool_),
+        )
+    },
+    "generator": np.random.default_rng(1),
+    "another generator": np.random.Generator(np.random.MT19937(np.random.SeedSequence(1))),
+    "old generator": np.random.RandomState(1),
+    "bunch": Bunch(a=1),
+    "sparse matrix": csr_matrix([[0.0, 1.0]]),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_linear_model_is_read_whatever_it_keeps_of_its_training(rows, file, name):
+    vectorizer, classifier = fitted(LogisticRegression(), rows, CHURN)
+    expected = classifier.predict_proba(vectorizer.transform(rows))[:, 1]
+    classifier.kept = [KEPT[name]]
+    assert probabilities(read(save((vectorizer, classifier), file)), rows) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_records_probability_does_not_depend_on_who_else_is_asked_about(rows):

@@ -40,6 +40,7 @@ from test_trial import put
 from serving.model import ubjson
 from serving.model.base import About, Model
 from serving.model.packing import Parts
+from serving.model.sound import require_sound_trees
 from serving.model.stand_ins import BadModel, Inert
 from serving.model.through_sklearn import SklearnModel
 from serving.model.tree_model import FEW, TreeModel
@@ -645,6 +646,15 @@ def test_damaged_histogram_boosting_in_another_classifier_is_refused(damage, tmp
     assert read(file).about.classifier == "VotingClassifier"
     votes.estimators_[0]._predictors[0][0].nodes[field][0] = value
     refused(tmp_path, pickle.dumps((vectorizer, votes)), said)
+
+
+def test_a_classifier_that_holds_itself_is_looked_through_once():
+    forest = RandomForestClassifier(3, max_depth=2).fit([[0.0], [1.0], [2.0]], [False, True, True])
+    forest.around = [forest]
+    require_sound_trees(forest, 1)
+    forest.estimators_[-1].tree_.children_left[0] = 0
+    with pytest.raises(BadModel, match="leads back to itself"):
+        require_sound_trees(forest, 1)
 
 
 def test_trees_for_other_features_than_the_vectorizers_are_refused(tmp_path):

@@ -51,7 +51,7 @@ class Inert:
 
 # NumPy's codes for a kind and a size in bytes, as the struct module spells them.
 FORMATS = {
-    **{"b1": "?", "f4": "f", "f8": "d"},
+    **{"b1": "?", "f2": "e", "f4": "f", "f8": "d"},
     **{"i1": "b", "i2": "h", "i4": "i", "i8": "q"},
     **{"u1": "B", "u2": "H", "u4": "I", "u8": "Q"},
 }
