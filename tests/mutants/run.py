@@ -7,8 +7,10 @@ again each time.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -25,6 +27,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mutations import Mutant, mutants
 from suites import suites
 
@@ -43,6 +46,13 @@ LEAST, LINES, OF_ONE = 1, 75, 40
 LONGEST = 300
 
 CHANGES_NOTHING = "changes nothing"
+
+# Tests run in forks of a process that has imported what takes them seconds.
+PROCESSES = multiprocessing.get_context("forkserver")
+IMPORTED = (
+    *("hypothesis", "numpy", "openpyxl", "pandas", "playwright.sync_api", "pytest", "requests", "schemathesis"),
+    *("sklearn.ensemble", "sklearn.linear_model", "sklearn.model_selection", "statsmodels.api"),
+)
 
 
 def files(module: str) -> list[str]:
@@ -103,32 +113,29 @@ def is_noticed(mutant: Mutant, copies: Copies, times: Path) -> bool:
 
 def passes(files: Iterable[str], copy: Path, times: Path, longest: float = LONGEST) -> bool:
     """Whether the tests in these files pass in a copy, within so many seconds."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "order", *files]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f".:{HERE}",
-        # Without files of bytecode, which are told apart by second and length alone.
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MUTANTS_TIMES": str(times),
-    }
-    with (copy.with_suffix(".log")).open("w") as said:
-        tests = subprocess.Popen(
-            command,
-            cwd=copy,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-        try:
-            return tests.wait(longest) == 0
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            if tests.poll() is None:
-                os.killpg(tests.pid, signal.SIGKILL)
-                tests.wait()
+    tests = PROCESSES.Process(target=run_tests, args=([*files], copy, times))
+    tests.start()
+    assert tests.pid
+    tests.join(longest)
+    with contextlib.suppress(ProcessLookupError):  # what is left of them too
+        os.killpg(tests.pid, signal.SIGKILL)
+    tests.join()
+    return tests.exitcode == 0
+
+
+def run_tests(files: list[str], copy: Path, times: Path) -> None:
+    """Run the tests in a copy, as `python -m pytest` there, in a process of a group of its own."""
+    os.setsid()
+    os.chdir(copy)
+    with copy.with_suffix(".log").open("w") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    # Without files of bytecode, which are told apart by second and length alone.
+    os.environ |= {"PYTHONPATH": f".:{HERE}", "PYTHONDONTWRITEBYTECODE": "1", "MUTANTS_TIMES": str(times)}
+    sys.dont_write_bytecode = True
+    sys.path[:0] = [str(copy), str(HERE)]
+    imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # their assertions are not the tests'
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "order", *imported, *files]))
 
 
 def measured(files: Iterable[str], copies: Copies, folder: Path, pool: ThreadPoolExecutor) -> Path:
@@ -244,6 +251,7 @@ def main() -> None:
         for seed in args.seeds.split(",")
     }
     chosen = sorted({*chain.from_iterable(by_seed.values())})
+    PROCESSES.set_forkserver_preload([*IMPORTED])
     began = time.monotonic()
     known = remembered()
     tried = {mutant: known.get(key(mutant)) == hash_of(mutant.file) for mutant in chosen}
