@@ -346,3 +346,25 @@ def test_everything_known_is_there_from_the_start_with_0():
         ("serving_probability_bucket", {"le": "+Inf"}),
     ]:
         assert counts[name, frozenset(labels.items())] == 0
+
+
+def test_each_metric_says_what_it_is(service: Service):
+    lines = service.get("/metrics").body.decode().splitlines()
+    found = dict(line.removeprefix("# HELP ").split(" ", 1) for line in lines if line.startswith("# HELP serving_"))
+    assert found == {
+        "serving_requests_total": "Requests answered.",
+        "serving_request_seconds": "Time until an answer was ready to be sent.",
+        "serving_records_total": "Records asked about.",
+        "serving_probability": "Probabilities answered.",
+        "serving_invalid_fields_total": "Errors in records.",
+        "serving_unusual_fields_total": "Values that no record of the training table had.",
+        "serving_blank_fields_total": "Blanks that were filled as in training.",
+        "serving_field_values_total": "Records scored, by a field's value, or by the bin that it is in.",
+        "serving_model_files_total": "Model files that were to be taken over.",
+        "serving_number": "Records scored, by a field that is a number.",
+        "serving_model_info": "The model that answers.",
+        "serving_model_test_auc": "Its AUC on the test part.",
+        "serving_training_average": "Training records: a number's mean, or a value's share.",
+        "serving_bins_total": "Records scored, by a field's bin.",
+        "serving_training_bins": "Training records, by a field's bin.",
+    }

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from conftest import GUNICORN, ROOT, probabilities, read, running
+from conftest import GUNICORN, MODEL_FILE, ROOT, SEED, probabilities, read, running
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -138,6 +138,21 @@ def test_the_reasons_are_the_shap_values_and_add_up(version, case):
             for feature, share in contributions.items():
                 by_field[feature if feature in by_field else feature.partition("=")[0]] += share
             assert {reason.field: reason.share for reason in found} == pytest.approx(by_field, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "record", "category"),
+    [
+        (model_of("sklearn-1.3.2", "random-forest.bin"), RECORDS["plain"][0], "contract"),
+        (read(MODEL_FILE), SEED, "contract"),
+    ],
+    ids=["forest", "linear"],
+)
+def test_a_reason_has_the_value_that_was_given(model, record, category):
+    given = {name: record[name] for name in model.schema.names if name != category}
+    columns = JSONReader(model.schema, lenient=True, absent=model.absent)(json.dumps(given).encode(), 1).columns
+    [reasons] = model.reasons(columns)
+    assert {reason.field: reason.value for reason in reasons} == given | {category: None}
 
 
 def shares_of(reasons: Any) -> list[float]:
