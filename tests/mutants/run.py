@@ -45,6 +45,9 @@ LEAST, LINES, OF_ONE = 1, 75, 40
 # Seconds after which a change counts as noticed, since the tests hang; without one they end in half of it.
 LONGEST = 300
 
+# Changes that are tried at once: half of the time tests wait for servers.
+AT_ONCE = 2 * (os.cpu_count() or 1)
+
 CHANGES_NOTHING = "changes nothing"
 
 # Tests run in forks of a process that has imported what takes them seconds.
@@ -257,7 +260,7 @@ def main() -> None:
     tried = {mutant: known.get(key(mutant)) == hash_of(mutant.file) for mutant in chosen}
     left = [mutant for mutant, noticed in tried.items() if not noticed]
     random.Random(1).shuffle(left)  # so that a look at half of them tells something
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
         copies = Copies(Path(folder))
         times = measured(sorted({each for mutant in left for each in suites(mutant.file)}), copies, Path(folder), pool)
         print(f"The tests pass without any change ({time.monotonic() - began:.0f} s); {len(left)} changes:", flush=True)
