@@ -1,6 +1,7 @@
 """GET /metrics: what is counted, summed over the workers whatever becomes of them."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -262,6 +263,19 @@ def test_without_a_place_for_the_metrics_the_start_stops_with_one_line(tmp_path)
 
 def amounts_around(bounds: tuple[float, ...]) -> list[float]:
     return [0.0, *bounds[:-1], *(bound + 1e-9 for bound in bounds[:-1]), *(bound * 0.999 for bound in bounds[:-1]), 0.5]
+
+
+def test_the_buckets_are_those_that_dashboards_were_made_for():
+    millis = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
+    assert (*millis, 1, 2.5, 5, 10, 30, 60, math.inf) == counting.SECONDS
+    schema = schemas.from_json({"fields": [{"name": "size", "type": "number"}]})
+    found: dict[str, list[str]] = {}
+    for name, *labels in counting.zeros(schema):
+        found.setdefault(name, []).append(labels[-1])
+    twentieths = [str(step / 20) for step in range(1, 20)]
+    assert found["serving_probability"] == [*twentieths, "1.0", "inf", "sum"]
+    tens = ["1.0", "10.0", "100.0", "1000.0", "10000.0", "100000.0", "1000000.0"]
+    assert found["serving_number"] == ["0.0", *tens, "inf", "sum"]
 
 
 HISTOGRAMS = [counting.SECONDS, counting.PROBABILITIES, counting.ANY_NUMBER]

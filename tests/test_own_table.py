@@ -535,6 +535,8 @@ BAD = {
     "no schema": (["--target", "Disease", "--schema", "table.csv"], "train.py: table.csv: "),
     "threshold": (["--threshold", "2"], "2 is not a number from 0 to 1"),
     "numbers for names": (["--target", "Disease", "bare.csv"], "its first row has numbers where names should be"),
+    "half numbers": (["--target", "Disease", "half.csv"], "its first row has numbers where names should be (7)"),
+    "no rows": (["--target", "Disease", "names.csv"], "names.csv: it has no rows"),
     "too few names": (["--target", "Disease", "--columns", "a,b"], "and the names 2"),
 }
 
@@ -545,7 +547,10 @@ def test_what_cannot_be_trained_is_refused_in_one_line(patients, refused, case):
     written(patients, Path("table.csv"))
     patients[["Age", "Blood Pressure", "Disease"]].to_csv("bare.csv", index=False, header=False)
     Path("other.json").write_text(json.dumps({"fields": [{"name": "height", "type": "number"}], "target": "disease"}))
-    refused(*([] if "bare.csv" in options else ["table.csv"]), *options, said=said)
+    Path("half.csv").write_text("7,yes\n8,no\n9,yes\n")
+    Path("names.csv").write_text("Age,Disease\n")
+    has_table = {"bare.csv", "half.csv", "names.csv"} & {*options}
+    refused(*([] if has_table else ["table.csv"]), *options, said=said)
 
 
 def test_a_parquet_file_is_read_where_pyarrow_is_and_else_asks_for_it(patients, tmp_path, monkeypatch, capsys):
