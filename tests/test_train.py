@@ -40,8 +40,9 @@ def test_the_csv_gives_the_same_bytes_as_the_packaged_table(trained, published_c
     assert (tmp_path / "m.bin").read_bytes() == trained[0].read_bytes()
 
 
-def test_the_lower_case_csv_gives_the_same_bytes(trained, published, tmp_path):
+def test_the_lower_case_csv_gives_the_same_bytes_with_no_other_columns(trained, published, tmp_path):
     lower = published.rename(columns=str.lower).apply(lambda column: column.str.lower().str.replace(" ", "_"))
+    del lower["customerid"]
     lower.to_csv(tmp_path / "lower.csv", index=False)
     assert train(tmp_path / "lower.csv", "--output", tmp_path / "m.bin").returncode == 0
     assert (tmp_path / "m.bin").read_bytes() == trained[0].read_bytes()
