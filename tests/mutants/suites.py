@@ -32,7 +32,7 @@ SUITES = {
     "serving/model/stand_ins": "model trial shared_models",
     "serving/model/sound": "trees trial model",
     "serving/model/figures": "figures trial drift",
-    "serving/model/file": "model trial train figures schema compatibility",
+    "serving/model/file": "model trees trial train figures schema compatibility",
     "serving/model/through_sklearn": "classifiers trial shared_models",
     "serving/model/trial": "trial reload model",
     "serving/tables/": "table table_forms uploads score",
