@@ -331,7 +331,7 @@ def test_a_folder_without_a_name_is_none_and_other_files_are_left_alone(customer
         (tmp_path / "broken.serving-metrics").write_text("[")
         service.predict(customer)
         assert scored(service) == 1
-    assert f"The counts in {tmp_path / 'broken.serving-metrics'} cannot be read: " in service.log()
+    assert f'"The counts in {tmp_path / "broken.serving-metrics"} cannot be read: ' in service.log()
     assert (tmp_path / "notes.json").read_text() == "{}"
 
 

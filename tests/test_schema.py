@@ -174,6 +174,12 @@ def test_a_schema_beside_the_file_says_what_the_file_does_not(houses, tmp_path):
     assert (shown["target"], shown["id"], shown["threshold"]) == ("churn", None, 0.5)
     rooms = next(field for field in shown["fields"] if field["name"] == "Rooms")
     street = next(field for field in shown["fields"] if field["name"] == "Street")
+    assert rooms == {"name": "Rooms", "type": "number", "constraints": {"required": True}, "booleans": True}
+    assert street == {
+        "name": "Street",
+        "type": "string",
+        "constraints": {"required": True, "enum": ["High", "Main", "NA"]},
+    }
     rooms |= {"type": "integer", "least": 1, "greatest": 4, "title": "Number of rooms"}
     rooms["constraints"]["minimum"] = 0
     del rooms["booleans"]

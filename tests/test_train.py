@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import MODEL_FILE, ROOT
 
+from serving.errors import BadTable
+from serving.training import table, telecom
+
 
 def train(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     command = [sys.executable, ROOT / "train.py", *arguments]
@@ -102,6 +105,11 @@ def test_a_bad_table_leaves_the_old_model(published, refused, case):
     spoil, said = BAD_TABLES[case]
     spoil(published).to_csv("table.csv", index=False)
     refused("table.csv", said=said)
+
+
+def test_a_data_frames_rows_are_counted_as_a_files(published):
+    with pytest.raises(BadTable, match=r"^row 5, contract: "):
+        telecom.of_text(table.of_frame(changed(published, 3, "Contract", "Weekly")))
 
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx"])
