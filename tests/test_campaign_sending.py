@@ -434,7 +434,7 @@ def test_a_plan_that_was_edited_badly_is_told_with_its_row(inbox, tmp_path, edit
         (["--from", "zoe@bücher.example"], "is neither ADDRESS nor"),
         (["--unsubscribe", "no@shop.example"], "is neither mailto:ADDRESS nor https://"),
         (["--unsubscribe", "https://x.example\nBcc: c@d.example"], "is neither mailto:ADDRESS nor https://"),
-        (["--smtp", "http://127.0.0.1"], "neither smtp://[USER@]HOST:PORT nor"),
+        (["--smtp", "http://127.0.0.1"], "campaign.py: --smtp is neither smtp://[USER@]HOST:PORT nor"),
         (["--smtp", "smtp://[::1"], "neither smtp://[USER@]HOST:PORT nor"),
         (["--smtp", "smtp://zoe:s3cret@127.0.0.1"], "put it into SMTP_PASSWORD"),
         (["--smtp", "smtp://127.0.0.1:1"], "the mail server 127.0.0.1:1 cannot be reached (--smtp)"),
@@ -445,6 +445,20 @@ def test_a_plan_that_was_edited_badly_is_told_with_its_row(inbox, tmp_path, edit
 def test_options_that_cannot_be_used_are_told(inbox, tmp_path, words, said):
     refused(send(planned(tmp_path, "a@example.com"), inbox, *words), said)
     assert len(inbox) == 0
+
+
+def test_every_row_of_a_plan_that_is_wrong_is_told_and_an_emptied_one_is_none(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com", "b@example.com", "c@example.com", "d@example.com", "e@example.com")
+    lines = plan.read_text().splitlines()
+    lines[1] = lines[1].replace("0.75", "1.5")
+    lines[2] = "," * lines[2].count(",")
+    lines[4] = lines[4].replace("discount", "discuont")
+    plan.write_text("\n".join(lines))
+    refused(send(plan, inbox), "row 2: its cells are not", "row 5: its group is neither")
+    lines[1], lines[4] = lines[1].replace("1.5", "1"), lines[4].replace("discuont", "discount")
+    plan.write_text("\n".join(lines))
+    assert send(plan, inbox).returncode == 0
+    assert len(inbox) == 4
 
 
 # Servers that misbehave

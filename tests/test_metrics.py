@@ -1,6 +1,7 @@
 """GET /metrics: what is counted, summed over the workers whatever becomes of them."""
 
 import contextlib
+import errno
 import math
 import os
 import signal
@@ -20,6 +21,7 @@ from test_scripts import run
 from serving import schema as schemas
 from serving.training.telecom import SCHEMA
 from serving.web import counts as counting
+from serving.web import metrics
 
 CSV = "text/csv"
 
@@ -263,6 +265,16 @@ def test_without_a_place_for_the_metrics_the_start_stops_with_one_line(tmp_path)
 
 def amounts_around(bounds: tuple[float, ...]) -> list[float]:
     return [0.0, *bounds[:-1], *(bound + 1e-9 for bound in bounds[:-1]), *(bound * 0.999 for bound in bounds[:-1]), 0.5]
+
+
+def test_counts_that_cannot_be_written_leave_nothing_behind(monkeypatch, tmp_path):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        metrics.write(counting.Counts({("serving_records", "scored", "csv"): 1}), tmp_path / "1.serving-metrics")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_buckets_are_those_that_dashboards_were_made_for():

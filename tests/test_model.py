@@ -343,8 +343,14 @@ UNFIT = {
         lambda rows, churn: fitted(clone(FOREST), rows, [i % 3 for i in range(len(churn))]),
         "it has 3 classes",
     ),
-    "a regressor": (lambda rows, churn: fitted(LinearRegression(), rows, churn), "is no classifier"),
-    "a forest of regressors": (lambda rows, churn: fitted(RandomForestRegressor(2), rows, churn), "is no classifier"),
+    "a regressor": (
+        lambda rows, churn: fitted(LinearRegression(), rows, churn),
+        "is no classifier: it answers no yes/no",
+    ),
+    "a forest of regressors": (
+        lambda rows, churn: fitted(RandomForestRegressor(2), rows, churn),
+        "is no classifier: it answers",
+    ),
     "no probabilities": (lambda rows, churn: fitted(RidgeClassifier(), rows, churn), "gives no probabilities"),
     "no log loss": (lambda rows, churn: fitted(SGDClassifier(loss="hinge"), rows, churn), "_sgd_fast.Hinge"),
 }

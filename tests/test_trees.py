@@ -14,6 +14,7 @@ import random
 import struct
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import fbeta_score, make_scorer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import LabelEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from test_trial import put
 
@@ -501,6 +502,23 @@ def test_leniently_a_blank_of_text_and_number_is_a_missing_number(tmp_path):
     (tmp_path / "model.bin").write_bytes(pickle.dumps((vectorizer, boosted)))
     expected = boosted.predict_proba(vectorizer.transform([{"a": None}]))[0, 1]
     assert probabilities_leniently(read(tmp_path / "model.bin"), {"a": None}) == [pytest.approx(expected, abs=1e-12)]
+
+
+@pytest.mark.filterwarnings("ignore:Trying to unpickle estimator")
+def test_what_numbered_an_older_classifiers_answers_is_no_part_of_it(tmp_path, monkeypatch):
+    # XGBoost may not be installed; its classes are pickled by name and attributes.
+    monkeypatch.setitem(sys.modules, "xgboost", types.ModuleType("xgboost"))
+    for name, kind in (("core", "Booster"), ("sklearn", "XGBClassifier"), ("compat", "XGBoostLabelEncoder")):
+        module = types.ModuleType(f"xgboost.{name}")
+        setattr(module, kind, type(kind, (), {"__module__": module.__name__}))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    case = "classifier-early-stopping.bin"
+    vectorizer, classifier = pickle.loads((FILES / "xgboost-1.4.2" / case).read_bytes())
+    classifier._le = LabelEncoder().fit([0, 1])
+    (tmp_path / "model.bin").write_bytes(pickle.dumps((vectorizer, classifier)))
+    records = RECORDS["plain"]
+    expected = probabilities(model_of("xgboost-1.4.2", case), records)
+    assert probabilities(read(tmp_path / "model.bin"), records) == expected
 
 
 def test_what_is_missing_to_an_older_classifier_is_read_from_its_json(tmp_path):
