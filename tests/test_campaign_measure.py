@@ -121,6 +121,9 @@ def test_the_control_group_shows_how_good_the_model_was(tmp_path):
     [
         ((300, 150, 100, 54), "this may be chance"),
         ((300, 200, 100, 40), "beyond chance, the letters did harm"),
+        ((30, 15, 30, 15), "this may be chance"),
+        ((300, 3, 100, 2), "this may be chance"),
+        ((300, 297, 100, 98), "this may be chance"),
         ((20, 4, 10, 9), "the groups are too small to say anything"),
         ((300, 2, 100, 2), "the groups are too small to say anything"),
         ((30, 3, 29, 25), "the groups are too small to say anything"),

@@ -129,6 +129,7 @@ def test_three_thousand_values_are_served_and_their_names_stay_with_those_who_ha
     validate(closed.get("/openapi.json").json)
     told = closed.get("/model").json
     assert told["example"] is None
+    assert served(api_keys="4d0fa1").get("/model").json["example"]["probability"] == pytest.approx(0.339064, abs=1e-6)
     assert told["schema"]["fields"][1]["title"].startswith("town (3,000 values")
     assert closed.get("/").body.count(b' data-of="') == 2
 
@@ -250,6 +251,18 @@ def test_a_schema_that_contradicts_itself_or_the_model_is_refused_with_a_line(ho
     with pytest.raises(BadModel, match="its schema cannot be used") as refused:
         read(houses[0], schema=(schema if isinstance(schema, str) else json.dumps(schema)).encode())
     assert said in str(refused.value)
+
+
+def test_of_many_features_that_a_schema_lacks_ten_are_named(tmp_path):
+    file, _ = trained([{"town": f"{row % 12:02}", "rooms": row} for row in range(24)], tmp_path / "model.bin")
+    ten = ", ".join(f"town={number:02}" for number in range(10))
+    with pytest.raises(BadModel, match=rf"it lacks what the model was trained on: {ten}$"):
+        read(file, schema=json.dumps({"fields": [NUMBER | {"name": "rooms"}]}).encode())
+    more = [NUMBER | {"name": f"x{number:02}"} for number in range(12)]
+    town = {"name": "town", "type": "string", "constraints": {"enum": [f"{number:02}" for number in range(12)]}}
+    ten = ", ".join(f"x{number:02}" for number in range(10))
+    with pytest.raises(BadModel, match=rf"it has what the model was trained without: {ten}$"):
+        read(file, schema=json.dumps({"fields": [NUMBER | {"name": "rooms"}, town, *more]}).encode())
 
 
 def test_values_are_shown_in_words():

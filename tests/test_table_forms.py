@@ -194,11 +194,17 @@ def test_what_the_first_rows_have_shown_holds_for_the_others():
 
 def test_the_note_says_that_a_row_was_read_as_windows_1252(rows_of):
     header, *rows = rows_of(["Ana", "Zoë", "Bob", "Ÿ"])
+    cells = rows[3].split(",")
+    cells[header.split(",").index("MonthlyCharges")] = "1189.35"
+    rows[3] = ",".join(cells)
     text = "\n".join([header, *rows])
     answer = in_process.predict(text.encode("windows-1252"), CSV)
     assert answer.headers["content-type"] == "text/csv; charset=windows-1252"
     found = [*csv.reader(io.StringIO(answer.body.decode("windows-1252")))]
-    assert [row[-2] for row in found[1:]] == ["", "read as Windows-1252", "", "read as Windows-1252"]
+    assert [row[-2] for row in found[1:]] == [
+        *("", "read as Windows-1252", ""),
+        "unusual: monthlycharges; read as Windows-1252",
+    ]
     assert [row[0] for row in found[1:]] == ["Ana", "Zoë", "Bob", "Ÿ"]
     header, *rows = rows_of(["Ana", "Bob"])
     answer = in_process.predict("\n".join(["Größe" + header, *rows]).encode("windows-1252"), CSV)
