@@ -363,6 +363,8 @@ def test_everything_known_is_there_from_the_start_with_0():
     } - {1.0, 0.0}
     for name, labels in [
         ("serving_records_total", {"form": "csv", "outcome": "invalid"}),
+        ("serving_model_files_total", {"outcome": "taken_over"}),
+        ("serving_model_files_total", {"outcome": "refused"}),
         ("serving_invalid_fields_total", {"field": "contract"}),
         ("serving_field_values_total", {"field": "contract", "value": "one_year"}),
         ("serving_number_bucket", {"field": "tenure", "le": "72.0"}),

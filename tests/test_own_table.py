@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -348,6 +349,9 @@ def test_what_is_left_out_is_said_with_the_option_that_keeps_it(patients, tmp_pa
     assert (tmp_path / "model_C=1.0.bin").exists()
     done = train(table, "--target", "Disease", cwd=tmp_path)
     assert "400 texts in 400 rows would be learnt by heart (--keep Remark)" in done.stdout
+    kinds = {words[0]: words[1] for line in done.stdout.splitlines() if len(words := re.split("  +", line)) > 2}
+    told = {"Age": "whole number", "Blood Pressure": "number", "Smoker": "two values", "Chest Pain": "category"}
+    assert kinds.items() >= told.items()
 
 
 def test_a_text_may_have_a_thousand_values_and_as_many_as_half_of_the_rows(tmp_path):
@@ -513,9 +517,9 @@ BAD = {
     "no target": (["--target", "nothing"], "it lacks the column nothing (it has Patient ID, Age"),
     "no churn": ([], "say which holds the answer with --target COLUMN (it could be Smoker, Disease)"),
     "one value": (["--target", "Hospital"], "Hospital is st._mary in every row"),
-    "three values": (["--target", "Chest Pain"], "has 3 values: "),
+    "three values": (["--target", "Chest Pain"], "); say which are a yes with --positive VALUE"),
     "all blank": (["--target", "Empty"], "is blank in every row"),
-    "an id": (["--target", "Patient ID"], "has 400 values: "),
+    "an id": (["--target", "Patient ID"], "p-0004 (1), …; say which are a yes with --positive VALUE"),
     "no such value": (
         ["--target", "Disease", "--positive", "Yes", "--positive", "Yess"],
         "no row's Disease is a yes by",

@@ -229,6 +229,10 @@ BAD = {
     "a field twice": ({"fields": [NUMBER, NUMBER, STREET]}, "it has two fields called 'Rooms'"),
     "an id that is a field": ({"fields": [NUMBER, STREET], "id": "Rooms"}, "it has two fields called 'Rooms'"),
     "an id like the target": ({"fields": [NUMBER, STREET], "id": "churn"}, "an answer cannot have the keys"),
+    **{
+        f"a target called {name}": ({"fields": [NUMBER, STREET], "target": name}, "an answer cannot have the keys")
+        for name in ("unusual", "reasons", "reasons_unit")
+    },
     "a target in quotes": ({"fields": [NUMBER, STREET], "target": 'a"b'}, "an answer cannot have the keys"),
     "no fields": ({"fields": []}, "it has no fields"),
     "a type of another kind": ({"fields": [NUMBER | {"type": "date"}, STREET]}, "Invalid enum value 'date'"),

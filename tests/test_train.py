@@ -95,7 +95,7 @@ BAD_TABLES = {
     "a blank number": (lambda t: changed(t, 0, "MonthlyCharges", ""), "row 2, monthlycharges"),
     "no rows": (lambda t: t.head(0), "no rows"),
     "only one class": (lambda t: t[t["Churn"] == "No"], "churn is no in every row"),
-    "too few rows": (lambda t: t.head(6), "too few"),
+    "too few rows": (lambda t: t.head(9), "it has 9 rows: too few to train on"),
     "too few leavers": (lambda t: t.drop(t.index[t["Churn"] == "Yes"][1:]), "too few"),
 }
 
