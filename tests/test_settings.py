@@ -38,6 +38,9 @@ def test_a_bad_setting_is_named(environment, said):
     ("old", "new"),
     [
         ("CHURN_API_KEYS", "SERVING_API_KEYS"),
+        ("CHURN_API_KEYS_FILE", "SERVING_API_KEYS_FILE"),
+        ("CHURN_API_KEY", "SERVING_API_KEY"),
+        ("CHURN_MAX_JSON_BYTES", "SERVING_MAX_JSON_BYTES"),
         ("CHURN_MODEL", "SERVING_MODEL"),
         ("CHURN_REQUIRE_KEY", "SERVING_REQUIRE_KEY"),
         ("CHURN_MAX_CUSTOMERS", "SERVING_MAX_RECORDS"),
