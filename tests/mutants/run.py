@@ -3,7 +3,7 @@
 A seeded sample of all changes of each file is tried, each in a copy of the project, with the tests that are about the
 file, the fast ones first. A change that the tests pass with is a survivor; the word on it in MUTANTS.md is written by
 hand and kept. What was noticed is remembered in .mutants while the changed file stays as it is; survivors are tried
-again each time.
+again each time, but for those of which the word is that they change nothing.
 """
 
 import argparse
@@ -258,7 +258,12 @@ def main() -> None:
     began = time.monotonic()
     known = remembered()
     tried = {mutant: known.get(key(mutant)) == hash_of(mutant.file) for mutant in chosen}
-    left = [mutant for mutant, noticed in tried.items() if not noticed]
+    said = words()
+    left = [
+        mutant
+        for mutant, noticed in tried.items()
+        if not noticed and not said.get(name(mutant), "").startswith(CHANGES_NOTHING)
+    ]
     random.Random(1).shuffle(left)  # so that a look at half of them tells something
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
         copies = Copies(Path(folder))
