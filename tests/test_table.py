@@ -204,7 +204,7 @@ def test_a_formula_comes_back_inert(service, rows, formula):
 
 
 @pytest.mark.parametrize(
-    "harmless", ["-5", "+5", "-0.5", "-1e3", "7590-VHVEG", "a - b", "x=1", "a@b.org", "-1.234,5", "-5%", "--"]
+    "harmless", ["-5", "+5", "-0.5", "-1e3", "7590-VHVEG", "a - b", "x=1", "MAX=1", "a@b.org", "-1.234,5", "-5%", "--"]
 )
 def test_what_is_no_formula_stays_as_it_is(rows, harmless):
     rows[1][0] = harmless

@@ -31,6 +31,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.tree import DecisionTreeClassifier
 from test_metrics import Counts
 
+from serving import limits
 from serving.model import trial
 from serving.model.base import Model
 from serving.model.stand_ins import BadModel
@@ -267,6 +268,13 @@ def test_two_files_are_taken_only_where_neither_changed_while_they_were_read(pai
         trial.read(files)
     monkeypatch.undo()
     assert trial.read(files).about.file == "dv.bin,model.bin"
+
+
+def test_what_reads_a_file_gets_no_key(monkeypatch):
+    monkeypatch.setenv("SERVING_API_KEYS", "4d0fa1")
+    found = limits.environment(LANGUAGE="en")
+    assert not {name for name in found if name.startswith("SERVING_")}
+    assert (found["LANGUAGE"], found["PATH"]) == ("en", os.environ["PATH"])
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "zeros", "missing", "empty"])
