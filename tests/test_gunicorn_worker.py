@@ -225,7 +225,7 @@ def test_a_place_for_a_large_body_is_taken_by_bytes_and_kept_until_its_answer_ha
             return service.predict(body).status == 503
 
         assert not one_more_is_too_many()
-        wait_until(one_more_is_too_many)
+        wait_until(one_more_is_too_many, 120)
     wait_until(lambda: service.predict(body).status == 200)
 
 

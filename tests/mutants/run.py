@@ -212,8 +212,8 @@ def name(mutant: Mutant) -> str:
     return f"`{mutant.file}`, {mutant.told((ROOT / mutant.file).read_text())}"
 
 
-def report(tried: Mapping[Mutant, bool], by_seed: Mapping[int, list[Mutant]], seconds: float) -> str:
-    """What was seen, as a page."""
+def report(tried: Mapping[Mutant, bool], by_seed: Mapping[int, list[Mutant]], last: int, seconds: float) -> str:
+    """What was seen, as a page; in the last run so many were tried, in so many seconds."""
     known = words()
     of_all = Rate(tried, known)
     of_seeds = {seed: Rate({mutant: tried[mutant] for mutant in chosen}, known) for seed, chosen in by_seed.items()}
@@ -225,7 +225,8 @@ def report(tried: Mapping[Mutant, bool], by_seed: Mapping[int, list[Mutant]], se
         "# Small faults, and whether the tests notice",
         "",
         f"`make mutants` changed one small thing at a time, {len(tried)} in all, drawn by chance, and ran the "
-        f"tests of the file each time: {seconds / 60:.0f} minutes. What changes nothing is left out of the rates.",
+        f"tests of the file each time: in the last run {last}, in {seconds / 60:.0f} minutes; what was noticed before "
+        "is remembered. What changes nothing is left out of the rates.",
         "",
         f"**{of_all} were noticed: {of_all:.1%}.**",
         "",
@@ -281,7 +282,7 @@ def main() -> None:
                 print(f"{number}: {mutant.file}:{mutant.line}: {name(mutant)}", flush=True)
     print(f"{Rate(tried, {})} were noticed: {Rate(tried, {}):.1%}, in {time.monotonic() - began:.0f} seconds")
     if not args.module:
-        REPORT.write_text(report(tried, by_seed, time.monotonic() - began))
+        REPORT.write_text(report(tried, by_seed, len(left), time.monotonic() - began))
 
 
 if __name__ == "__main__":
