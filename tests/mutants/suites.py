@@ -38,7 +38,7 @@ SUITES = {
     "serving/tables/": "table table_forms uploads score",
     "serving/tables/workbook": "workbook",
     "serving/training/": "train figures drift own_table",
-    "serving/web/about": "figures openapi",
+    "serving/web/about": "figures openapi schema",
     "serving/web/bodies": "uploads gunicorn_worker predict openapi",
     "serving/web/counts": "metrics drift",
     "serving/web/drift": "drift",
