@@ -272,11 +272,14 @@ def test_nobody_gets_two_letters_whatever_is_killed(inbox, published, tmp_path):
 def test_a_stop_ends_between_two_letters(inbox, tmp_path, signal_):
     plan = planned(tmp_path, *(f"a{number}@example.com" for number in range(400)))
     words = command(plan, "--smtp", inbox.url)
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     wait_until(lambda: len(inbox) > 20)
     process.send_signal(signal_)
-    said, _ = process.communicate(timeout=30)
+    said, errors = process.communicate(timeout=30)
     assert process.returncode == 1
+    assert "campaign.py: ending after this letter" in errors.splitlines()
     sent = len(inbox)
     assert f"with the mail server: {sent} of 400 letters" in said
     assert f"left: {400 - sent} letters" in said

@@ -33,7 +33,7 @@ SUITES = {
     "serving/model/sound": "trees trial model",
     "serving/model/figures": "figures trial drift",
     "serving/model/file": "model trees trial train figures schema compatibility",
-    "serving/model/through_sklearn": "classifiers trial shared_models",
+    "serving/model/through_sklearn": "classifiers model trial shared_models",
     "serving/model/trial": "trial reload model",
     "serving/tables/": "table table_forms uploads score",
     "serving/tables/workbook": "workbook",
