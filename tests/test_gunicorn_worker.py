@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import GUNICORN, ROOT, Running, Service, running, wait_until
+from conftest import GUNICORN, ROOT, Running, Service, running, wait_until, workers
 from test_metrics import Counts
 from werkzeug.test import EnvironBuilder
 
@@ -28,6 +29,13 @@ ONE_WORKER = [*GUNICORN, "--workers", "1"]
 def service() -> Iterator[Running]:
     with running(ONE_WORKER) as service:
         yield service
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no memory to write files to")
+def test_the_workers_heartbeat_needs_no_disk(service):
+    [worker] = workers(service)
+    opened = [str(each.readlink()) for each in Path(f"/proc/{worker}/fd").iterdir() if each.is_symlink()]
+    assert any(name.startswith("/dev/shm/wgunicorn-") for name in opened)
 
 
 @pytest.fixture

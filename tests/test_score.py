@@ -219,6 +219,21 @@ def test_an_object_store_is_read_and_written(tables):
     assert store.cat_file("/out/scores/a.csv") == store.cat_file("/out/scores/b.csv") == expected
 
 
+def test_a_part_is_on_its_disk_before_it_has_its_name(tables, tmp_path, monkeypatch):
+    there: list[list[str]] = []
+    monkeypatch.setattr(work.os, "fsync", lambda _: there.append(names(tmp_path / "out")))
+    output = places.Output(str(tmp_path / "out"), uuid.uuid4().hex)
+    parts = places.parts([str(tables / "comma.csv")], output)
+    with (
+        distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client,
+        work.model_on_workers(client, trial.tried([MODEL_FILE]), False, output.run),
+    ):
+        assert [counted.rows for _, counted in work.score(client, parts, output)] == [2000]
+    [at_once] = there
+    assert "comma.csv" not in at_once
+    assert names(tmp_path / "out") == ["comma.csv"]
+
+
 def test_a_cluster_is_sent_the_model_and_keeps_nothing_of_it(tables, tmp_path):
     model = tmp_path / "elsewhere.bin"
     model.write_bytes(MODEL_FILE.read_bytes())

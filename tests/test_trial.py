@@ -270,6 +270,14 @@ def test_two_files_are_taken_only_where_neither_changed_while_they_were_read(pai
     assert trial.read(files).about.file == "dv.bin,model.bin"
 
 
+def test_a_file_of_just_as_many_bytes_as_there_may_be_is_read(monkeypatch, tmp_path):
+    monkeypatch.setattr(trial, "MOST_BYTES", MODEL_FILE.stat().st_size)
+    assert trial.read([MODEL_FILE]).about.file == MODEL_FILE.name
+    (tmp_path / "model.bin").write_bytes(MODEL_FILE.read_bytes() + b"x")
+    with pytest.raises(BadModel, match="bytes, and can have"):
+        trial.read([tmp_path / "model.bin"])
+
+
 def test_what_reads_a_file_gets_no_key(monkeypatch):
     monkeypatch.setenv("SERVING_API_KEYS", "4d0fa1")
     found = limits.environment(LANGUAGE="en")
