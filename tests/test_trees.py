@@ -41,11 +41,12 @@ from test_trial import put
 from serving.model import ubjson
 from serving.model.base import About, Model
 from serving.model.packing import Parts
+from serving.model.quick_scorer import QuickScorer
 from serving.model.sound import require_sound_trees
 from serving.model.stand_ins import BadModel, Inert
 from serving.model.through_sklearn import SklearnModel
 from serving.model.tree_model import FEW, TreeModel
-from serving.model.trees import Codes, Ensemble, Tree
+from serving.model.trees import Codes, Ensemble, Tree, laid_out
 from serving.records import JSONReader
 from serving.schema import from_features
 
@@ -348,6 +349,14 @@ def test_each_leaf_of_a_tree_is_come_to_however_many_it_has(leaves):
         wanted = 0.5 + 2 * min(number, leaves - 1) + min(number, 1)
         assert model.probabilities([[float(number)]]) == [wanted]
         assert model.probabilities([[float(number)] * (FEW + 1)]) == [wanted] * (FEW + 1)
+
+
+@pytest.mark.parametrize(("most", "is_quick"), [(24, True), (23, False)])
+def test_trees_are_walked_where_what_their_values_rule_out_takes_too_many_bytes(most, is_quick, monkeypatch):
+    monkeypatch.setattr("serving.model.quick_scorer.MOST_BYTES", most)
+    # For each of the 8 ranks among 7 thresholds, a byte for each of the trees.
+    nodes = laid_out(Ensemble([stairs(8)] * 3, is_logistic=False), [0])
+    assert (QuickScorer.of(nodes, [], 0.0) is not None) == is_quick
 
 
 def test_an_array_of_many_blocks_is_scored_as_its_records_alone():
