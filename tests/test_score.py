@@ -39,6 +39,16 @@ def served(table: bytes, content_type: str = "text/csv") -> bytes:
     return answer.body
 
 
+@contextlib.contextmanager
+def own_cluster(output: places.Output) -> Iterator[distributed.Client]:
+    """A cluster whose workers are threads of this process, and have the model."""
+    with (
+        distributed.Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client,
+        work.model_on_workers(client, trial.tried([MODEL_FILE]), False, output.run),
+    ):
+        yield client
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -209,10 +219,7 @@ def test_an_object_store_is_read_and_written(tables):
         store.pipe_file(f"/in/{name}.csv", (tables / "comma.csv").read_bytes())
     output = places.Output("memory://out/scores", uuid.uuid4().hex)
     parts = places.parts(["memory://in/*.csv"], output)
-    with (
-        distributed.Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client,
-        work.model_on_workers(client, trial.tried([MODEL_FILE]), False, output.run),
-    ):
+    with own_cluster(output) as client:
         done = {part.name: (counted.rows, counted.bad) for part, counted in work.score(client, parts, output)}
     assert done == {"a.csv": (2000, 2), "b.csv": (2000, 2)}
     assert store.ls("/out/scores", detail=False) == ["/out/scores/a.csv", "/out/scores/b.csv"]
@@ -224,10 +231,7 @@ def test_a_part_is_on_its_disk_before_it_has_its_name(tables, tmp_path, monkeypa
     monkeypatch.setattr(work.os, "fsync", lambda _: there.append(names(tmp_path / "out")))
     output = places.Output(str(tmp_path / "out"), uuid.uuid4().hex)
     parts = places.parts([str(tables / "comma.csv")], output)
-    with (
-        distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client,
-        work.model_on_workers(client, trial.tried([MODEL_FILE]), False, output.run),
-    ):
+    with own_cluster(output) as client:
         assert [counted.rows for _, counted in work.score(client, parts, output)] == [2000]
     [at_once] = there
     assert "comma.csv" not in at_once

@@ -4,7 +4,6 @@ import csv
 import datetime
 import io
 import re
-import subprocess
 import sys
 import time
 import zipfile
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from conftest import GUNICORN, ROOT, InProcess, Service, running, workers
+from conftest import GUNICORN, InProcess, Service, run, running, workers
 
 import predict
 from serving.errors import BadTable, TooMuch
@@ -207,9 +206,6 @@ def test_a_bomb_harms_neither_the_service_nor_others(customer):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no limit of memory")
 def test_a_process_is_held_to_its_memory():
     code = "from serving import limits; limits.hold_to(20, 300_000_000); bytearray({})"
-    done = [
-        subprocess.run([sys.executable, "-c", code.format(size)], cwd=ROOT, capture_output=True, text=True, check=False)
-        for size in (100_000_000, 400_000_000)
-    ]
+    done = [run("-c", code.format(size)) for size in (100_000_000, 400_000_000)]
     assert [each.returncode for each in done] == [0, 1]
     assert done[1].stderr.endswith("MemoryError\n")

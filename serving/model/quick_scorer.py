@@ -7,7 +7,7 @@ leaves out; those that no field rules out are one in each tree: what a walk woul
 import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import and_, call, getitem, or_
 from typing import Any, Literal
 
@@ -57,8 +57,9 @@ class QuickScorer:
     @classmethod
     def of(cls, nodes: Nodes, encoders: Sequence[Encoder], start: float) -> "QuickScorer | None":
         """That of trees which have few leaves and tests; None of others."""
-        most = max(sum(test < 0 for test in tests) for tests, _ in nodes.by_tree())
-        bits = min((bits for bits in FORMATS if bits >= most), default=0)
+        most = max(end - start for start, end in pairwise([*nodes.roots, len(nodes.tests)]))
+        leaves = (most + 1) // 2  # one more than tests
+        bits = min((bits for bits in FORMATS if bits >= leaves), default=0)
         ranks = sum(column.size + 1 for column in nodes.columns)
         return cls(nodes, encoders, start, bits) if 0 < bits * len(nodes.roots) * ranks <= 8 * MOST_BYTES else None
 

@@ -6,8 +6,10 @@ What it keeps is in the file that MUTANTS_TIMES names.
 import json
 import os
 import signal
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -33,16 +35,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not _known:
         return
     places = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
-    kept: list[pytest.Item] = []
-    seconds = 0.0
-    for item in sorted(items, key=lambda item: _known.get(item.nodeid, 0.0)):
-        seconds += _known.get(item.nodeid, 0.0)
-        if seconds > MOST:
-            break
-        kept.append(item)
-    kept_ids = {item.nodeid for item in kept}
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept_ids])
-    items[:] = sorted(kept, key=lambda item: (_known.get(item.nodeid, 0.0) > FAST, places[item.path]))
+    fastest = sorted(items, key=_seconds)
+    kept = bisect_right([*accumulate(map(_seconds, fastest))], MOST)
+    config.hook.pytest_deselected(items=fastest[kept:])
+    items[:] = sorted(fastest[:kept], key=lambda item: (_seconds(item) > FAST, places[item.path]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,11 +47,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     if not _known:
         return (yield)
     signal.signal(signal.SIGALRM, _hangs)
-    signal.setitimer(signal.ITIMER_REAL, MORE + TIMES_AS_LONG * _known.get(item.nodeid, 0.0))
+    signal.setitimer(signal.ITIMER_REAL, MORE + TIMES_AS_LONG * _seconds(item))
     try:
         return (yield)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _seconds(item: pytest.Item) -> float:
+    """How long a test took; nothing where it is new."""
+    return _known.get(item.nodeid, 0.0)
 
 
 def _hangs(*_: object) -> None:

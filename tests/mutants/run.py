@@ -34,7 +34,7 @@ from suites import suites
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 REPORT = ROOT / "tests" / "MUTANTS.md"
-# What was noticed so far.
+# What was noticed so far: by the place and text of a change, the hash of the file that it was made in.
 NOTICED = ROOT / ".mutants" / "noticed.json"
 # How long each test took.
 TIMES = ROOT / ".mutants" / "times.json"
@@ -149,27 +149,35 @@ def measured(files: Iterable[str], copies: Copies, folder: Path, pool: ThreadPoo
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     there = [ROOT / name for name in listed.split("\0") if (ROOT / name).is_file()]
     project = hashlib.sha256(b"".join(path.read_bytes() for path in there)).hexdigest()
-    found: dict[str, Any] = json.loads(TIMES.read_text()) if TIMES.exists() else {}
+    found = remembered(TIMES)
     known: dict[str, dict[str, float]] = found["files"] if found.get("project") == project else {}
 
-    def measure(file: str) -> None:
+    def measure(file: str) -> dict[str, float]:
         times = folder / f"{Path(file).stem}.json"
         if not passes([file], copies.of_thread(), times, 10 * LONGEST):
             sys.exit(f"The tests fail without any change:\n{copies.said()}")
-        known[file] = json.loads(times.read_text())
-        TIMES.parent.mkdir(exist_ok=True)
-        TIMES.write_text(json.dumps({"project": project, "files": known}))
+        took: dict[str, float] = json.loads(times.read_text())
+        return took
 
-    list(pool.map(measure, [file for file in files if file not in known]))
+    left = [file for file in files if file not in known]
+    for file, took in zip(left, pool.map(measure, left), strict=True):
+        known[file] = took
+        remember(TIMES, {"project": project, "files": known})
     together = folder / "times.json"
     together.write_text(json.dumps({name: took for each in known.values() for name, took in each.items()}))
     return together
 
 
-def remembered() -> dict[str, str]:
-    """What was noticed so far: by the place and text of a change, the hash of the file that it was made in."""
-    found: dict[str, str] = json.loads(NOTICED.read_text()) if NOTICED.exists() else {}
+def remembered(file: Path) -> dict[str, Any]:
+    """What a file keeps from run to run; nothing at first."""
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return found
+
+
+def remember(file: Path, found: Mapping[str, Any]) -> None:
+    """Keep it from run to run."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(found))
 
 
 def key(mutant: Mutant) -> str:
@@ -204,7 +212,9 @@ class Rate:
         return f"{self.noticed} of {self.all}"
 
     def __format__(self, form: str) -> str:
-        return format(self.noticed / max(1, self.all), form) if form else str(self)
+        if not form:
+            return str(self)
+        return format(self.noticed / self.all, form) if self.all else "–"
 
 
 def name(mutant: Mutant) -> str:
@@ -257,7 +267,7 @@ def main() -> None:
     chosen = sorted({*chain.from_iterable(by_seed.values())})
     PROCESSES.set_forkserver_preload([*IMPORTED])
     began = time.monotonic()
-    known = remembered()
+    known = remembered(NOTICED)
     tried = {mutant: known.get(key(mutant)) == hash_of(mutant.file) for mutant in chosen}
     said = words()
     left = [
@@ -276,8 +286,7 @@ def main() -> None:
             tried[mutant] = done.result()
             if tried[mutant]:
                 known[key(mutant)] = hash_of(mutant.file)
-                NOTICED.parent.mkdir(exist_ok=True)
-                NOTICED.write_text(json.dumps(known))
+                remember(NOTICED, known)
             else:
                 print(f"{number}: {mutant.file}:{mutant.line}: {name(mutant)}", flush=True)
     print(f"{Rate(tried, {})} were noticed: {Rate(tried, {}):.1%}, in {time.monotonic() - began:.0f} seconds")
