@@ -17,11 +17,10 @@ try:
     from serving.errors import BadTable, InvalidRecords, TooMuch
     from serving.model.base import NotExplainable
     from serving.model.stand_ins import BadModel
-    from serving.records import NotJSON
+    from serving.records import Form, NotJSON
     from serving.tables import scored
     from serving.tables.scored import Explain, Scored
     from serving.web import about, bodies, drift, exposition, flask_service, keys, logs, openapi, page, problem, uploads
-    from serving.web.counts import Form
     from serving.web.metrics import meter
     from serving.web.problem import Problem
     from serving.web.served_model import ServedModel
@@ -91,7 +90,7 @@ def create_app(settings: Settings) -> Flask:
         wanted = f"{flask_service.JSON}, or {flask_service.CSV} for a table"
         raise Problem(415, f"Send the header Content-Type: {wanted} (it is {sent or 'not there'}).")
 
-    def _predicted(body: bytes | bytearray, explain: bool) -> Response:
+    def _predicted(body: bytes, explain: bool) -> Response:
         predictor = served.predictor
         try:
             records = predictor.read(body, settings.max_records)
@@ -100,9 +99,7 @@ def create_app(settings: Settings) -> Flask:
             meter.invalid(form, invalid.errors, invalid.number)
             raise
         probabilities, answer = predictor.predict(records, explain)
-        meter.scored(
-            "array" if records.is_array else "object", records.columns, probabilities, records.unusual, records.blanks
-        )
+        meter.scored(records, probabilities)
         return _json(answer)
 
     def _scored_table(explain: Explain | None) -> Scored:

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +24,13 @@ ADDED = 0.5
 
 # Where numbers' bins end; the last one has no end.
 Edges = Sequence[int | float]
+
+
+def in_order(numbers: Iterable[float]) -> list[float]:
+    """Numbers from the least to the greatest, without those that are missing (NaN)."""
+    ordered = sorted(numbers)
+    # Where one is missing they are in no order.
+    return sorted(each for each in ordered if each == each) if math.isnan(sum(ordered)) else ordered
 
 
 def tenths(numbers: Sequence[int | float]) -> list[int | float]:
@@ -55,7 +62,7 @@ def labels(field: Field, edges: Edges) -> list[str]:
 
 def number_times(edges: Edges, numbers: Sequence[int | float]) -> list[int]:
     """How many numbers are in each bin."""
-    ordered = sorted(number for number in numbers if number == number)  # what is missing (NaN) is not
+    ordered = in_order(numbers)
     return [*between([*(bisect_right(ordered, edge) for edge in edges), len(ordered)]), len(numbers) - len(ordered)]
 
 

@@ -1,6 +1,6 @@
 """What the service says of a record."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import repeat
 from typing import Any
 
@@ -27,13 +27,15 @@ class Predictor:
         """
         schema, columns = self.model.schema, records.columns
         probabilities = self.model.probabilities(columns)
-        ids = [records.ids] if schema.id else []
-        unusual = map(records.unusual.get, range(len(probabilities))) if records.unusual else repeat(None)
-        reasons: Sequence[Any] | repeat[None] = self.model.reasons(columns) if explain else repeat(None)
-        unit = repeat(self.model.reasons_unit if explain else None)
-        decisions = map(schema.threshold.__le__, probabilities)
-        predictions = [*map(self._prediction, probabilities, decisions, *ids, unusual, reasons, unit)]
-        return probabilities, predictions if records.is_array else predictions[0]
+        threshold = schema.threshold
+        decisions = [each >= threshold for each in probabilities]
+        told: list[Iterable[Any]] = [records.ids] if schema.id else []
+        if records.unusual or explain:
+            told.append(map(records.unusual.get, range(len(probabilities))))
+        if explain:
+            told += [self.model.reasons(columns), repeat(self.model.reasons_unit)]
+        predictions = [*map(self._prediction, probabilities, decisions, *told)]
+        return probabilities, predictions[0] if records.form == "object" else predictions
 
     def of_example(self) -> float:
         """The probability of the schema's example, read as a request is."""

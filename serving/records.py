@@ -4,13 +4,14 @@ import codecs
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import astuple
 
 from serving import errors
+from serving.distribution import in_order
 from serving.errors import MOST_ERRORS, MOST_SUGGESTIONS, FieldError, InvalidRecords, TooMuch
 from serving.fields import LARGEST_NUMBER, Field, Value, canonical
 from serving.schema import Schema
@@ -28,6 +29,10 @@ PIECE = 65_536
 
 # Makes the canonical spelling of what is ASCII.
 CANONICAL = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ ", b"abcdefghijklmnopqrstuvwxyz_")
+
+# How records arrive.
+Form = Literal["object", "array", "csv"]
+FORMS: tuple[Form, ...] = ("object", "array", "csv")
 
 Id = str | int | None
 Columns = list[Sequence[Any]]
@@ -60,13 +65,18 @@ ZERO = Absent(0.0, 0.0)
 
 
 class Records(Struct, gc=False):
-    """Records by column, in the order of the schema's fields; `ids` where the schema has an id."""
+    """Records by column, in the order of the schema's fields, without blanks.
 
+    `ids` are there where the schema has an id and the records came as JSON. `ordered` are the numbers of some fields,
+    by the field's name, in order and without what is missing: whoever counts them need not do that again.
+    """
+
+    form: Form
     columns: Columns
-    ids: Sequence[Id]
     unusual: Unusual
-    is_array: bool
     blanks: Blanks
+    ids: Sequence[Id] = ()
+    ordered: dict[str, list[float]] = {}
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -88,7 +98,7 @@ class JSONReader:
         self._id = canonical(schema.id or "").encode()
         self._quoted_id = re.compile(rb'"_*' + re.escape(self._id) + rb'_*"').search
 
-    def __call__(self, text: bytes | bytearray, most: int) -> Records:
+    def __call__(self, text: bytes, most: int) -> Records:
         """The record of a JSON object, or the records of an array of at most so many, in order.
 
         Raises `NotJSON`, `InvalidRecords` where the text does not hold records, and `TooMuch`.
@@ -106,28 +116,30 @@ class JSONReader:
             return self._from_any_json(text, most)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _not_json(text, error) from error
-        is_array = isinstance(decoded, list)
-        if is_array:
-            self._require_at_most(most, decoded)
-        records = self._by_column(map(astuple, decoded if is_array else [decoded]), is_array, is_usual, {})
+        form, decoded = self._of_form(decoded, most)
+        records = self._by_column(form, map(astuple, decoded), {}, is_usual)
         if None in records.ids and (records.ids[0] is not None or self._may_name_id(text)):
             return self._from_any_json(text, most)
         return records
 
-    def _by_column(self, rows: Iterable[Sequence[Any]], is_array: bool, is_usual: bool, ignored: Unusual) -> Records:
+    def _by_column(
+        self, form: Form, rows: Iterable[Sequence[Any]], ignored: Unusual, is_usual: bool = False
+    ) -> Records:
         """The records of rows of values, each with its id at the end where the schema has one."""
         schema = self._schema
         columns: Columns = [*zip(*rows, strict=True)] or [()] * (len(schema.fields) + bool(schema.id))
         ids = columns.pop() if schema.id else ()
-        blanks = fill(schema, columns)
-        return Records(columns, ids, {} if is_usual else unusual(schema, columns, ignored), is_array, blanks)
+        records = Records(form, columns, ignored, fill(schema, columns), ids)
+        if not is_usual:
+            note_unusual(schema, records)
+        return records
 
-    def _may_name_id(self, text: bytes | bytearray) -> bool:
+    def _may_name_id(self, text: bytes) -> bool:
         """Whether the id may be there in another spelling, since nothing misses it where it is overlooked."""
         spelt = text[:PIECE].translate(CANONICAL)
         return not self._id.isascii() or (self._id in spelt and bool(self._quoted_id(spelt)))
 
-    def _from_any_json(self, text: bytes | bytearray, most: int) -> Records:
+    def _from_any_json(self, text: bytes, most: int) -> Records:
         # Counted before it is read. A comma or a bracket inside a text counts too, which does no harm.
         most_values = len(self._schema.fields) + MOST_OTHER_KEYS + VALUES_A_RECORD * most
         if text.count(b",") + text.count(b"[") + text.count(b"{") > most_values:
@@ -139,13 +151,11 @@ class JSONReader:
             decoded = _any_json.decode(text)
         except (msgspec.DecodeError, RecursionError) as error:
             raise _not_json(text, error) from error
-        is_array = isinstance(decoded, list)
-        if is_array:
-            self._require_at_most(most, decoded)
+        form, decoded = self._of_form(decoded, most)
         rows: list[list[Value]] = []
         found: list[FieldError] = []
         ignored: Unusual = {}
-        for index, record in enumerate(in_turns(decoded if is_array else [decoded])):
+        for index, record in enumerate(in_turns(decoded)):
             row, wrong = self._row(record, index, MOST_SUGGESTIONS - len(found))
             if self._lenient and row:
                 if names := [error.field for error in wrong if error.field in self._schema.names]:
@@ -157,7 +167,7 @@ class JSONReader:
             rows.append(row)
         if found:
             raise InvalidRecords(found, self._schema)
-        return self._by_column(rows, is_array, is_usual=False, ignored=ignored)
+        return self._by_column(form, rows, ignored)
 
     def _row(self, record: object, index: int, suggestions: int) -> tuple[list[Any], list[FieldError]]:
         """The values of a decoded object, its id too, and what is wrong; no values where it is none at all."""
@@ -192,10 +202,14 @@ class JSONReader:
             wrong.append(FieldError(index=index, field=schema.id, message=message, allowed="text or a whole number"))
         return [*row, id_], wrong
 
-    def _require_at_most(self, most: int, records: list[Any]) -> None:
-        if len(records) > most:
+    def _of_form(self, decoded: Any, most: int) -> tuple[Form, list[Any]]:
+        """How they came, and what are to be records. Raises `TooMuch`."""
+        if not isinstance(decoded, list):
+            return "object", [decoded]
+        if len(decoded) > most:
             many = f"{most:,} {self._schema.words.records}"
             raise TooMuch(f"An array can have {many} (SERVING_MAX_RECORDS); send more as a table (CSV).")
+        return "array", decoded
 
 
 def nothing(field: Field, given: object, absent: Absent) -> Value:
@@ -221,24 +235,24 @@ def fill(schema: Schema, columns: Columns) -> Blanks:
     return blanks
 
 
-def unusual(schema: Schema, columns: Columns, ignored: Unusual) -> Unusual:
-    """What is unusual in filled columns: what was ignored, and numbers that the training table did not hold."""
+def note_unusual(schema: Schema, records: Records) -> None:
+    """Note what else is unusual in records: numbers that the training table did not hold."""
     for place, field, least, greatest in schema.bounded:
-        column = columns[place]
+        column = records.columns[place]
         if field.is_number:
-            if not column or (min(column) >= least and max(column) <= greatest):
+            ordered = records.ordered[field.name] = in_order(column)
+            if not ordered or (ordered[0] >= least and ordered[-1] <= greatest):
                 continue
             beyond = [at for at, value in enumerate(column) if value < least or value > greatest]
         else:
             numbers = ((at, value) for at, value in enumerate(column) if isinstance(value, int | float))
             beyond = [at for at, value in numbers if not least <= value <= greatest]
         for index in beyond:
-            if column[index] != field.blank and field.name not in (names := ignored.setdefault(index, [])):
+            if column[index] != field.blank and field.name not in (names := records.unusual.setdefault(index, [])):
                 names.append(field.name)
-    return ignored
 
 
-def _decoder(schema: Schema, usual: bool = False) -> Callable[[bytes | bytearray], Any]:
+def _decoder(schema: Schema, usual: bool = False) -> Callable[[bytes], Any]:
     """A decoder of an object or an array of them; each becomes a Struct of its fields in order, and its id.
 
     With `usual` it is of one object, whose numbers are such as the training table held.
@@ -255,17 +269,17 @@ def _decoder(schema: Schema, usual: bool = False) -> Callable[[bytes | bytearray
         return _unknown
 
 
-def _unknown(text: bytes | bytearray) -> Any:  # noqa: ARG001 (as a decoder's)
+def _unknown(text: bytes) -> Any:  # noqa: ARG001 (as a decoder's)
     raise msgspec.ValidationError
 
 
-def _require_utf8(text: bytes | bytearray) -> None:
+def _require_utf8(text: bytes) -> None:
     # Piece by piece: one character can make the whole take four times the memory of its bytes.
-    for _ in codecs.iterdecode((bytes(text[start : start + PIECE]) for start in range(0, len(text), PIECE)), "utf-8"):
+    for _ in codecs.iterdecode((text[start : start + PIECE] for start in range(0, len(text), PIECE)), "utf-8"):
         pass
 
 
-def _not_json(text: bytes | bytearray, error: Exception) -> NotJSON:
+def _not_json(text: bytes, error: Exception) -> NotJSON:
     if isinstance(error, RecursionError):
         return NotJSON("it is nested too deeply")
     if not text.strip():

@@ -17,6 +17,7 @@ from predict import create_app
 from serving import distribution
 from serving import schema as schemas
 from serving.errors import FieldError
+from serving.records import Records
 from serving.training.telecom import SCHEMA
 from serving.web import counts as counting
 from serving.web import drift
@@ -218,10 +219,10 @@ def test_a_field_that_a_new_model_bins_otherwise_begins_anew():
     own = Meter()
     own.follow(old)
     columns = [[value] for value in packaged().rows[0]]
-    own.scored("array", columns, [0.5], {0: ["tenure", "monthlycharges"]}, {"totalcharges": 1})
+    own.scored(Records("array", columns, {0: ["tenure", "monthlycharges"]}, {"totalcharges": 1}), [0.5])
     own.follow(new)
     # One of two has it wrong, since both began.
-    own.scored("array", columns, [0.5], {}, {})
+    own.scored(Records("array", columns, {}, {}), [0.5])
     own.invalid("object", [FieldError(index=0, field="tenure", message="wrong")], 1)
     now = drift.since_start(own.total(), new)
     found = {each.field: each for each in now.fields}
@@ -245,7 +246,7 @@ def field(**described):
 def test_missing_numbers_are_a_bin():
     age, edges = field(type="number", blank="NaN"), [1, 2.5]
     tally = Tally(schemas.Schema((age,)), Bins({"field": edges}))
-    tally.scored("array", [[1.0, math.nan, 8.5, 100.0, math.nan]], [0.5] * 5, {}, {"field": 2})
+    tally.scored(Records("array", [[1.0, math.nan, 8.5, 100.0, math.nan]], {}, {"field": 2}), [0.5] * 5)
     assert counting.binned(tally.counts, age, edges) == [1, 0, 2, 2]
     assert counting.records(tally.counts, age) == 5
     shares = {"up to 1": 0.25, "over 1 to 2.5": 0, "over 2.5": 0.5, "": 0.25}

@@ -252,6 +252,18 @@ def test_requests_in_one_piece_are_answered_one_by_one(service, predict):
         assert [*found, *answers(connection, 1)] == [found[0]] * 4
 
 
+def test_large_bodies_that_come_together_are_read_one_by_one(service, customer):
+    whole = json.dumps([customer] * 300).encode()
+    large = head("application/json", len(whole)) + whole
+    assert 100_000 < len(whole) < 200_000
+    with connections(service, 1) as [connection]:
+        connection.sendall(large * 3)
+        found = answers(connection, 3)
+    assert [status for status, _ in found] == [200] * 3
+    assert found[0] == found[1] == found[2]
+    assert len(json.loads(found[0][1])) == 300
+
+
 def test_a_request_may_come_byte_by_byte(service, predict):
     with connections(service, 1) as [connection]:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -19,6 +19,7 @@ from prometheus_client.utils import floatToGoString
 from test_scripts import run
 
 from serving import schema as schemas
+from serving.records import Records
 from serving.training.telecom import SCHEMA
 from serving.web import counts as counting
 from serving.web import metrics
@@ -316,7 +317,7 @@ def test_a_category_of_many_values_is_one_time_series():
         """What is counted of a record of a town that is allowed, and of one that is not, where so many are."""
         town = {"name": "town", "type": "string", "constraints": {"enum": [f"town-{each}" for each in range(number)]}}
         tally = counting.Tally(schemas.from_json({"fields": [town]}))
-        tally.scored("array", [["town-7", msgspec.UNSET]], [0.5, 0.5], {1: ["town"]}, {})
+        tally.scored(Records("array", [["town-7", msgspec.UNSET]], {1: ["town"]}, {}), [0.5, 0.5])
         return {key[-1]: count for key, count in tally.counts.items() if key[0] == "serving_field_values"}
 
     assert (counted(50), counted(51)) == ({"town-7": 1, "": 1}, {"known": 1, "unknown": 1})

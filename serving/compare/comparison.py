@@ -158,7 +158,7 @@ def _records(text: TextTable, model: Model) -> tuple[Columns, list[int]]:
     except InvalidRecords as error:
         raise BadTable(f"{error.errors[0].field}: {error.errors[0].message}") from error
     found = read(text.rows)
-    return found.columns, [row for row in range(len(text.rows)) if row not in found.wrong]
+    return found.records.columns, [row for row in range(len(text.rows)) if row not in found.wrong]
 
 
 def _ids(text: TextTable, model: Model, rows: list[int]) -> list[str]:

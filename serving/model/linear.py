@@ -121,11 +121,11 @@ def _parts(
 ) -> tuple[Callable[[Any], float], Callable[[Sequence[Any]], Iterable[float]]]:
     """What gives the part that a field's value has in the sum, and what gives those of a column of two or more."""
     if field.is_number:
-        has_center = field.name in weights.centers
-        of_number = (
-            partial(weights.part, field.name) if has_center else partial(mul, weights.factors.get(field.name, 0.0))
-        )
-        return of_number, partial(map, of_number)
+        if field.name in weights.centers:
+            of_number = partial(weights.part, field.name)
+            return of_number, partial(map, of_number)
+        factor = weights.factors.get(field.name, 0.0)
+        return partial(mul, factor), lambda column: [factor * value for value in column]
     names = features(field, separator)
     without = sum(weights.part(name, 0) for name in names)  # of all its features, where none is there
     bare = without - weights.part(field.name, 0)

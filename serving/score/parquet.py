@@ -72,11 +72,11 @@ class _Reader:
     def _scores(self, block: pa.RecordBatch) -> list[tuple[Any, ...]]:
         """The four values that are added to each row."""
         cells = [_texts(block.column(place), block.schema.names[place]) for place in self._places]
-        columns, unusual, blanks, wrong = self._read([*zip(*cells, strict=True)] or [()] * len(block))
-        probabilities = self._model.probabilities(columns)
-        self._counting.scored("csv", columns, probabilities, unusual, blanks)
+        records, wrong = self._read([*zip(*cells, strict=True)] or [()] * len(block))
+        probabilities = self._model.probabilities(records.columns)
+        self._counting.scored(records, probabilities)
         threshold = self._model.schema.threshold
-        notes = {place: noted(names) for place, names in unusual.items()}
+        notes = {place: noted(names) for place, names in records.unusual.items()}
         scores = [(each, each >= threshold, notes.get(place), None) for place, each in enumerate(probabilities)]
         if not wrong:
             return [*scores]

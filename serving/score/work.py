@@ -17,7 +17,7 @@ from serving.errors import BadTable, FieldError, InvalidRecords, TooMuch
 from serving.model import file
 from serving.model.file import Source
 from serving.prediction import Predictor
-from serving.records import Columns
+from serving.records import Records
 from serving.score import parquet
 from serving.score.places import Output, Part, said
 from serving.tables import scored
@@ -33,7 +33,7 @@ class Counted(Struct):
     bad: int = 0
     reason: str = ""
 
-    def scored(self, form: Literal["csv"], columns: Columns, probabilities: list[float], *_: object) -> None:  # noqa: ARG002 (as `scored.Counting`)
+    def scored(self, records: Records, probabilities: list[float]) -> None:  # noqa: ARG002 (as `scored.Counting`)
         """Count records that were scored."""
         self.rows += len(probabilities)
 

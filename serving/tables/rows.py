@@ -10,7 +10,7 @@ from msgspec import UNSET
 from serving import errors
 from serving.errors import MOST_SUGGESTIONS, FieldError, InvalidRecords
 from serving.fields import CANONICAL_BLANKS, Field, canonical
-from serving.records import ZERO, Absent, Blanks, Columns, Unusual, fill, nothing, unusual
+from serving.records import ZERO, Absent, Columns, Records, Unusual, fill, note_unusual, nothing
 from serving.schema import Schema
 from serving.tables.numbers import Cells, Conventions, Plain, with_point
 from serving.turns import in_turns
@@ -20,12 +20,9 @@ MOST_REMEMBERED, LONGEST_REMEMBERED = 1000, 100
 
 
 class Rows(NamedTuple):
-    """The records of rows, by column, what is unusual of them by their place, and how many blanks were filled; and by a
-    row's place the errors of those that are no records."""
+    """The records of rows, and by a row's place the errors of those that are none."""
 
-    columns: Columns
-    unusual: Unusual
-    blanks: Blanks
+    records: Records
     wrong: dict[int, list[FieldError]]
 
 
@@ -74,8 +71,9 @@ class RowReader:
             for column in columns:
                 del column[row]
         finished: Columns = [*columns]
-        blanks = fill(self._schema, finished)
-        return Rows(finished, unusual(self._schema, finished, ignored), blanks, wrong)
+        records = Records("csv", finished, ignored, fill(self._schema, finished))
+        note_unusual(self._schema, records)
+        return Rows(records, wrong)
 
     def values(self, rows: Sequence[Cells]) -> tuple[list[list[Any]], dict[int, list[FieldError]]]:
         """The values in rows by column, None for a blank, and by row what is wrong with them.

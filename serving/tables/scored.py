@@ -12,11 +12,11 @@ from serving import spool
 from serving.errors import BadTable, FieldError
 from serving.model.base import Model, Reason, Unit
 from serving.prediction import Predictor
-from serving.records import Blanks, Columns, Unusual, of_places
+from serving.records import Columns, Records, Unusual, of_places
 from serving.schema import Schema
 from serving.tables.formulas import inert, may_have_formula
 from serving.tables.reader import Dialect, Row, Table
-from serving.tables.rows import RowReader, Rows
+from serving.tables.rows import RowReader
 from serving.tables.text import LONGEST_LINE, WINDOWS
 
 # Bytes of a scored table: an error can be many times as long as its row.
@@ -32,9 +32,7 @@ class _Piece(list[str]):
 class Counting(Protocol):
     """What counts the rows."""
 
-    def scored(
-        self, form: Literal["csv"], columns: Columns, probabilities: list[float], unusual: Unusual, blanks: Blanks
-    ) -> None:
+    def scored(self, records: Records, probabilities: list[float]) -> None:
         """Count records that were scored."""
 
     def invalid(self, form: Literal["csv"], errors: Collection[FieldError], records: int) -> None:
@@ -113,10 +111,10 @@ def _pieces(table: Table, predictor: Predictor, explain: Explain | None, countin
     decimal = ""
     is_to_be_said = not "".join(header).isascii()  # that the header was converted, in the first row
     for block in table.blocks():
-        found, errors = _read(block, len(header), dialect.delimiter, read_rows, counting)
-        columns, unusual = found.columns, found.unusual
+        records, errors = _read(block, len(header), dialect.delimiter, read_rows, counting)
+        columns, unusual = records.columns, records.unusual
         probabilities = model.probabilities(columns)
-        counting.scored("csv", columns, probabilities, unusual, found.blanks)
+        counting.scored(records, probabilities)
         decimal = decimal or ("," if read_rows.has_decimal_comma else ".")
         decisions = ["true" if each >= threshold else "false" for each in probabilities]
         scores = _written(probabilities, decimal), decisions
@@ -167,12 +165,12 @@ def _is_plain(block: list[Row], errors: list[str], unusual: Unusual, others: lis
 
 def _read(
     rows: list[Row], width: int, delimiter: str, read_rows: RowReader, counting: Counting
-) -> tuple[Rows, list[str]]:
+) -> tuple[Records, list[str]]:
     """The records of rows, and for each row what is wrong with it, in words."""
     fitting = [cells for cells, _ in rows if len(cells) == width]
     found = read_rows(fitting)
     if len(fitting) == len(rows) and not found.wrong:
-        return found, [""] * len(rows)
+        return found.records, [""] * len(rows)
     for errors in found.wrong.values():
         counting.invalid("csv", errors, records=1)
     place, words = 0, []
@@ -184,7 +182,7 @@ def _read(
             continue
         words.append(in_words(found.wrong.get(place, ())))
         place += 1
-    return found, words
+    return found.records, words
 
 
 def _squared(cells: list[str], width: int, delimiter: str) -> list[str]:

@@ -1,6 +1,5 @@
 """What is counted, by metric and labels: requests, records, and what the records are like."""
 
-import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,12 +10,10 @@ from serving.distribution import NOTHING, Edges
 from serving.errors import FieldError
 from serving.fields import Field
 from serving.model.base import Model
-from serving.records import Blanks, Columns, Unusual
+from serving.records import FORMS, Form, Records
 from serving.schema import Schema
 
-# How records arrive, and what becomes of them.
-Form = Literal["object", "array", "csv"]
-FORMS: tuple[Form, ...] = ("object", "array", "csv")
+# What becomes of records.
 OUTCOMES = ("scored", "invalid")
 
 # What becomes of a model file.
@@ -85,22 +82,21 @@ class Tally:
         self._bounds = [bounds(field, bins.fields.get(field.name, ())) for field in schema.fields]
         self._of_probabilities = sorted({*PROBABILITIES, *bins.probabilities})
 
-    def scored(
-        self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual, blanks: Blanks
-    ) -> None:
+    def scored(self, records: Records, probabilities: list[float]) -> None:
         """Count records that were scored, each with a probability: what they and their probabilities are like."""
-        counts = self.counts
-        counts["serving_records", "scored", form] += len(probabilities)
-        for field, column, bounds in zip(self.schema.fields, columns, self._bounds, strict=True):
+        counts, unusual = self.counts, records.unusual
+        counts["serving_records", "scored", records.form] += len(probabilities)
+        for field, column, bounds in zip(self.schema.fields, records.columns, self._bounds, strict=True):
             if field.is_number:
-                known = observe(counts, ("serving_number", field.name), bounds, column)
+                numbers = records.ordered.get(field.name, column)
+                known = observe(counts, ("serving_number", field.name), bounds, numbers)
                 counts["serving_field_values", field.name, NOTHING] += len(column) - known
                 continue
             for label, times in distribution.label_times(field, column, is_exact=field.is_category and not unusual):
                 counts["serving_field_values", field.name, label] += times
         for names in unusual.values():
             counts.update(("serving_unusual_fields", name) for name in names)
-        for name, times in blanks.items():
+        for name, times in records.blanks.items():
             counts["serving_blank_fields", name] += times
         observe(counts, ("serving_probability",), self._of_probabilities, probabilities)
 
@@ -115,9 +111,7 @@ def observe(counts: Counts, key: Key, bounds: Sequence[float], amounts: Iterable
 
     Gives how many were counted.
     """
-    ordered = sorted(amounts)  # a number at a time takes three times as long
-    if math.isnan(sum(ordered)):
-        ordered = sorted(amount for amount in ordered if not math.isnan(amount))
+    ordered = distribution.in_order(amounts)  # a number at a time takes three times as long
     for bound in bounds:
         counts[*key, str(float(bound))] += bisect_right(ordered, bound)
     counts[*key, SUM] += sum(ordered)  # type: ignore[assignment]  # of a histogram the one count that is not whole
@@ -135,7 +129,7 @@ def zeros(schema: Schema, bins: Bins = NO_BINS) -> Counts:
     """All that is known beforehand to be counted, with 0."""
     tally = Tally(schema, bins)
     for form in FORMS:
-        tally.scored(form, [() for _ in schema.fields], [], {}, {})
+        tally.scored(Records(form, [() for _ in schema.fields], {}, {}), [])
         tally.invalid(form, (), 0)
     counts = tally.counts
     names = [*schema.names, *([schema.id] if schema.id else [])]

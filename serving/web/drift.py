@@ -11,8 +11,9 @@ from serving import distribution
 from serving.distribution import NOTHING
 from serving.fields import Field
 from serving.model.base import Model
+from serving.records import FORMS
 from serving.schema import Schema
-from serving.web.counts import FORMS, Counts, binned, binned_probabilities, records
+from serving.web.counts import Counts, binned, binned_probabilities, records
 
 # The index from which on a distribution has changed, and changed a lot: the usual bounds (Siddiqi, "Credit Risk
 # Scorecards", 2006).

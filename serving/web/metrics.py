@@ -21,9 +21,9 @@ import msgspec
 
 from serving.errors import FieldError
 from serving.model.base import Model
-from serving.records import Blanks, Columns, Unusual
+from serving.records import Columns, Form, Records
 from serving.schema import Schema
-from serving.web.counts import SECONDS, Bins, Counts, Form, Outcome, Tally, as_known, observe, zeros
+from serving.web.counts import SECONDS, Bins, Counts, Outcome, Tally, as_known, observe, zeros
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -44,7 +44,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._requests: deque[tuple[str, int, float]] = deque()
-        self._alone: deque[tuple[Columns, list[float], Unusual, Blanks]] = deque()
+        self._alone: deque[tuple[Records, list[float]]] = deque()
         self._known: Counts = Counter()
         self._tally = Tally(Schema(()))  # till there is a model
         self._lock = threading.Lock()
@@ -89,18 +89,16 @@ class Meter:
                 counts = as_known(counts, self._known)
             self._counts.update(counts)
 
-    def scored(
-        self, form: Form, columns: Columns, probabilities: list[float], unusual: Unusual, blanks: Blanks
-    ) -> None:
+    def scored(self, records: Records, probabilities: list[float]) -> None:
         """Count records that were scored, each with a probability; a single one is only noted."""
-        if form == "object":
-            self._alone.append((columns, probabilities, unusual, blanks))
+        if records.form == "object":
+            self._alone.append((records, probabilities))
             if len(self._alone) >= MOST_NOTES:
                 self.count()
             return
         with self._lock:
             self._is_changed = True
-            self._tally.scored(form, columns, probabilities, unusual, blanks)
+            self._tally.scored(records, probabilities)
 
     def invalid(self, form: Form, errors: Collection[FieldError], records: int) -> None:
         """Count so many records that are invalid, and the fields that are wrong."""
@@ -124,11 +122,13 @@ class Meter:
                     seconds = [seconds for each, _, seconds in requests if each == route]
                     observe(self._counts, ("serving_request_seconds", route), SECONDS, seconds)
             if alone := _taken(self._alone):
-                all_columns, probabilities, all_unusual, all_blanks = zip(*alone, strict=True)
-                columns: Columns = [[*chain.from_iterable(each)] for each in zip(*all_columns, strict=True)]
-                unusual = {place: each[0] for place, each in enumerate(all_unusual) if each}
-                blanks = Counter(chain.from_iterable(all_blanks))  # in one record a field has one at most
-                self._tally.scored("object", columns, [*chain.from_iterable(probabilities)], unusual, blanks)
+                records, probabilities = zip(*alone, strict=True)
+                all_columns = zip(*(each.columns for each in records), strict=True)
+                columns: Columns = [[*chain.from_iterable(each)] for each in all_columns]
+                unusual = {place: each.unusual[0] for place, each in enumerate(records) if each.unusual}
+                blanks = Counter(chain.from_iterable(each.blanks for each in records))  # one at most of a field
+                together = Records("object", columns, unusual, blanks)
+                self._tally.scored(together, [*chain.from_iterable(probabilities)])
 
     def flush(self) -> None:
         """Count what was noted, and pass it on to the other processes where there is a folder for that."""
