@@ -174,22 +174,22 @@ CHARGES = [
 def test_a_column_has_one_way_of_writing_numbers_and_else_a_rows_error(delimiter, cells, values):
     schema = schemas.from_features(["amount", "kind=a", "kind=b"], "=")
     rows = [[cell, "a"] for cell in cells]
-    [found, _], *_, wrong = RowReader(schema, ["amount", "kind"], delimiter=delimiter)(rows)
+    records, wrong = RowReader(schema, ["amount", "kind"], delimiter=delimiter)(rows)
     assert [*wrong] == [place for place, value in enumerate(values) if value is None]
-    assert found == [value for value in values if value is not None]
+    assert records.columns[0] == [value for value in values if value is not None]
 
 
 def test_what_the_first_rows_have_shown_holds_for_the_others():
     schema = schemas.from_features(["amount", "price"], "=")
     read_rows = RowReader(schema, ["amount", "price"], delimiter=";")
-    [amounts, prices], *_ = read_rows([["70", "80"]])  # nothing is shown yet
-    assert (amounts, prices) == ([70], [80])
+    found = read_rows([["70", "80"]])  # nothing is shown yet
+    assert found.records.columns == [[70], [80]]
     read_rows([["70", "29.85"]])
-    [amounts, prices], *_, wrong = read_rows([["1.234", "1.234"], ["70", "1,5"]])  # as the other column has it
-    assert (amounts, prices, [*wrong]) == ([1.234], [1.234], [1])
+    found = read_rows([["1.234", "1.234"], ["70", "1,5"]])  # as the other column has it
+    assert (found.records.columns, [*found.wrong]) == ([[1.234], [1.234]], [1])
     other = RowReader(schema, ["amount", "price"], delimiter="\t")
-    [amounts, prices], *_, wrong = other([["1.5", "70"], ["2.5", "1,234"]])  # so that it is no 1.234
-    assert (amounts, prices, [*wrong]) == ([1.5], [70], [1])
+    found = other([["1.5", "70"], ["2.5", "1,234"]])  # so that it is no 1.234
+    assert (found.records.columns, [*found.wrong]) == ([[1.5], [70]], [1])
 
 
 def test_the_note_says_that_a_row_was_read_as_windows_1252(rows_of):
