@@ -22,6 +22,7 @@ import itertools
 import math
 import os
 import shutil
+import signal
 import socket
 import tempfile
 
@@ -135,7 +136,11 @@ def pre_fork(server, worker):
 
 
 def post_fork(server, worker):
-    """Open a worker's place in the metrics."""
+    """Have a worker that is still starting heed a stop, and open its place in the metrics."""
+    # What it has from gunicorn's main process would only note the signal, for nobody to read, and then the stop would
+    # wait for it in vain. Later gunicorn gives it handlers of its own.
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(each, lambda *_: sys.exit())
     metrics.meter.join(f"{server.pid}-{worker.place}")
 
 

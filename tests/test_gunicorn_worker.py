@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -358,6 +359,29 @@ def test_a_stop_lets_what_has_arrived_finish_and_waits_for_no_idle_client(publis
         assert [is_ended(connection) for connection in (asking, stuck, idle, kept)] == [True] * 4
         assert service.process.wait(timeout=20) == 0
     assert "Worker graceful timeout" not in service.log()
+
+
+SLOW_TO_START = f"""
+import runpy, time
+settings = runpy.run_path({str(ROOT / "gunicorn.conf.py")!r})
+globals().update({{name: found for name, found in settings.items() if not name.startswith("__")}})
+chdir = {str(ROOT)!r}
+
+def post_fork(server, worker):
+    settings["post_fork"](server, worker)
+    if worker.age > 1:
+        time.sleep(5)
+"""
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_reaches_a_worker_that_is_still_starting(tmp_path, signal_):
+    (tmp_path / "slow.conf.py").write_text(SLOW_TO_START)
+    with running([*GUNICORN, "--workers", "2", "--config", str(tmp_path / "slow.conf.py")]) as service:
+        service.close()
+        wait_until(lambda: service.log().count("Booting worker") == 2)
+        service.process.send_signal(signal_)
+        assert service.process.wait(timeout=20) == 0
 
 
 def test_a_client_that_does_not_read_holds_up_nobody_and_gets_all_its_answers(service, customer):
