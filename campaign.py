@@ -15,6 +15,7 @@ import serving  # noqa: F401 (it says which Python is needed)
 try:
     from serving.campaign import BadCampaign, letters, plan, sending
     from serving.campaign.service import Service
+    from serving.errors import of_file
 except ModuleNotFoundError as error:
     installed = "install it with: pipenv sync --dev, and start with: pipenv run python campaign.py"
     sys.exit(f"campaign.py needs the package {error.name}; {installed}")
@@ -159,7 +160,7 @@ def main() -> int:
     except BadCampaign as error:
         sys.exit(f"campaign.py: {error}")
     except OSError as error:
-        sys.exit(f"campaign.py: {error.filename}: {error.strerror}" if error.filename else f"campaign.py: {error}")
+        sys.exit(f"campaign.py: {of_file(error)}")
     except KeyboardInterrupt:
         sys.exit("campaign.py: stopped")
 

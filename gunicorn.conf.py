@@ -77,11 +77,13 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 def metrics_folder():
     """The folder where the processes keep their counts: the user's, or one that goes when the service does."""
     named = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # since the start, where this is a reload
+    made_by, own = "serving-metrics-", f"serving-metrics-{os.getpid()}-"
     try:
-        if named:
+        # One that another gunicorn made, which this one is to replace (USR2), goes with that.
+        if named and (not Path(named).name.startswith(made_by) or Path(named).name.startswith(own)):
             Path(named).mkdir(parents=True, exist_ok=True)
             return named
-        made = tempfile.mkdtemp(prefix=f"serving-metrics-{os.getpid()}-", dir=worker_tmp_dir)
+        made = tempfile.mkdtemp(prefix=own, dir=worker_tmp_dir)
     except OSError as error:
         sys.exit(f"There is no folder for the metrics: {error}")
     master = os.getpid()

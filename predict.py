@@ -21,6 +21,7 @@ try:
     from serving.tables import scored
     from serving.tables.scored import Explain, Scored
     from serving.web import about, bodies, drift, exposition, flask_service, keys, logs, openapi, page, problem, uploads
+    from serving.web.counts import Tally
     from serving.web.metrics import meter
     from serving.web.problem import Problem
     from serving.web.served_model import ServedModel
@@ -104,7 +105,7 @@ def create_app(settings: Settings) -> Flask:
 
     def _scored_table(explain: Explain | None) -> Scored:
         predictor = served.predictor
-        tally = meter.tally(predictor.model)
+        tally = Tally.of_model(predictor.model)
         try:
             with uploads.table(request.environ, settings.max_table_bytes) as upload:
                 found = scored.score(upload, predictor, explain, tally)
@@ -178,14 +179,11 @@ def create_app(settings: Settings) -> Flask:
 
     @app.errorhandler(HTTPException)
     def http_problem(error: HTTPException) -> Response:
-        answer = Response(headers=error.get_headers(request.environ))  # such as Allow
-        answer.status_code = error.code or 500
         detail = error.description or ""
         if isinstance(error, MethodNotAllowed):
             detail = f"{request.path} takes {' and '.join(sorted(error.valid_methods or ()))}, not {request.method}."
-        answer.data = Problem(answer.status_code, detail).json(flask_service.request_id(request))
-        answer.content_type = problem.MEDIA_TYPE
-        return answer
+        headers = dict(error.get_headers(request.environ))  # such as Allow
+        return _problem(Problem(error.code or 500, detail, headers=headers))
 
     return app
 

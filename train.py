@@ -13,7 +13,7 @@ import serving  # noqa: F401 (it says which Python is needed)
 try:
     import msgspec
 
-    from serving.errors import BadTable
+    from serving.errors import BadTable, of_file
     from serving.model import file
     from serving.schema import BadSchema
     from serving.training import any_table, fitting, telecom
@@ -139,7 +139,7 @@ def main() -> None:
     except BadSchema as error:
         sys.exit(f"train.py: {error}")
     except OSError as error:
-        sys.exit(f"train.py: {error.filename}: {error.strerror}")
+        sys.exit(f"train.py: {of_file(error)}")
 
 
 if __name__ == "__main__":

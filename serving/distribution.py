@@ -37,12 +37,16 @@ def tenths(numbers: Sequence[int | float]) -> list[int | float]:
     """Where bins end that have a tenth of the numbers each, as far as they differ: at the deciles, and where these
     reach the greatest number, at the one before it. There are no numbers that are missing, and at least one."""
     ordered = sorted(numbers)
-    # As numpy's `inverted_cdf`: the first number that so many are not above.
-    deciles = {ordered[-(-len(ordered) * step // 10) - 1] for step in range(1, 10)}
-    if (greatest := ordered[-1]) in deciles:
-        deciles.remove(greatest)
-        deciles.add(next((number for number in reversed(ordered) if number < greatest), greatest))
-    return sorted(deciles)
+    ends = {*deciles(ordered)}
+    if (greatest := ordered[-1]) in ends:
+        ends.remove(greatest)
+        ends.add(next((number for number in reversed(ordered) if number < greatest), greatest))
+    return sorted(ends)
+
+
+def deciles(ordered: Sequence[int | float]) -> list[int | float]:
+    """The nine deciles of numbers in order: the first number that so many are not above (numpy's `inverted_cdf`)."""
+    return [ordered[-(-len(ordered) * step // 10) - 1] for step in range(1, 10)]
 
 
 def number_labels(edges: Edges) -> list[str]:

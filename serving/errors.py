@@ -27,6 +27,11 @@ MOST_SUGGESTIONS = 20
 MOST_SHOWN = 40
 
 
+def of_file(error: OSError) -> str:
+    """What keeps a file from being read or written, with its name where the error has one."""
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+
+
 class BadTable(ValueError):
     """A table cannot be used; the message says where and why, in one line."""
 

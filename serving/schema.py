@@ -118,9 +118,10 @@ class Schema(Struct, frozen=True, dict=True, rename={"missing_values": "missingV
     @cached_property
     def spoken(self) -> Words:
         """Its words, with those that are made of the target's name."""
-        target, of, words = self.target, f"{self.words.records} with {self.target}", self.words
-        made = Words(words.record, words.records, target, f"no {target}", of, f"How probable is {target}?", target)
-        made = msgspec.structs.replace(made, refrain=f"No {target}")
+        target, words = self.target, self.words
+        positives, question = f"{words.records} with {target}", f"How probable is {target}?"
+        no, refrain = f"no {target}", f"No {target}"
+        made = Words(words.record, words.records, target, no, positives, question, target, refrain)
         given = {name: value for name, value in msgspec.structs.asdict(words).items() if value}
         return msgspec.structs.replace(made, **given)
 

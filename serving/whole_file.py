@@ -3,6 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
+from secrets import token_hex
 
 
 def write(path: Path, data: bytes) -> None:
@@ -10,7 +11,8 @@ def write(path: Path, data: bytes) -> None:
 
     Raises `OSError`.
     """
-    unfinished = path.parent / f".{path.name}.{os.getpid()}"
+    # Not a name that one before may have left: in a container each has the same process id.
+    unfinished = path.parent / f".{path.name}.{token_hex(4)}"
     try:
         with unfinished.open("xb") as file:
             file.write(data)

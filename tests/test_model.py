@@ -49,6 +49,7 @@ from serving.model import file as model_file
 from serving.model.linear import LinearModel
 from serving.model.stand_ins import BadModel, Dtype
 from serving.model.through_sklearn import SklearnModel
+from serving.prediction import Predictor
 from serving.training.telecom import SCHEMA
 
 CHURN = packaged().target[:500]
@@ -393,7 +394,7 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(file, place):
         model = read(file)
     except BadModel:
         return
-    model.probabilities(model_file.example(model.schema))
+    Predictor(model).of_example()
 
 
 class Call:

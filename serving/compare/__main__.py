@@ -13,7 +13,7 @@ CANNOT_TELL = 3
 try:
     from serving import reporting, whole_file
     from serving.compare.comparison import compare
-    from serving.errors import BadTable
+    from serving.errors import BadTable, of_file
     from serving.model import trial
     from serving.model.stand_ins import BadModel
 except ModuleNotFoundError as error:
@@ -62,7 +62,7 @@ def main() -> int:
     except BadModel as error:
         _stop(str(error))
     except OSError as error:
-        _stop(f"{error.filename}: {error.strerror}")
+        _stop(of_file(error))
     print(*lines, sep="\n")
     return found.status
 

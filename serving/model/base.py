@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from serving.model.figures import TrainingFigures
 from serving.records import Absent, Columns
@@ -42,6 +42,12 @@ def logistic(sums: Iterable[float]) -> list[float]:
     exp = math.exp
     # exp ends at 709; at 700 the probability is 0 to 304 places.
     return [1.0 / (1.0 + exp(-each)) if each > -700.0 else 0.0 for each in sums]
+
+
+def strongest_first(names: Iterable[str], row: Iterable[Any], shares: Iterable[float]) -> list[Reason]:
+    """The reasons of a record: its fields, the values that it gives, and their shares."""
+    given = (None if value is UNSET else value for value in row)
+    return sorted(map(Reason, names, given, shares), key=lambda reason: -abs(reason.share))
 
 
 class NotExplainable(ValueError):

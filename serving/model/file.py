@@ -18,7 +18,7 @@ from serving.model.stand_ins import FLOAT32, FLOAT64, BadModel, Global
 from serving.model.through_sklearn import SklearnModel
 from serving.model.tree_model import TreeModel
 from serving.model.trees import Ensemble
-from serving.records import JSONReader
+from serving.prediction import Predictor
 from serving.schema import BadSchema, Schema
 
 # The classifier's attribute that holds the schema, as plain dictionaries and lists.
@@ -85,10 +85,10 @@ def _read(source: Source) -> Model:
     if is_linear(parts):
         pickles.require_helpers(others)
         _require_two_classes(parts)
-        return LinearModel.from_fitted(parts, schema, about)
+        return LinearModel(parts, schema, about)
     if (found := _trees(parts, others)) is not None:
         return TreeModel(parts, schema, about, found)
-    return SklearnModel.from_pickles(source.data, parts, named, schema, about)
+    return SklearnModel(source.data, parts, named, schema, about)
 
 
 def _inspected(data: bytes, named: set[Global]) -> Any:
@@ -133,7 +133,7 @@ def test(model: Model, is_its_own: bool) -> None:
     The example is its own, unless it came with another schema.
     """
     schema, found = model.schema, model.about.figures
-    [probability] = model.probabilities(example(schema))
+    probability = Predictor(model).of_example()
     expected = found.example_probability if found and is_its_own else probability
     if not 0 <= probability <= 1 or abs(probability - expected) > 1e-9:
         raise BadModel(f"it gives its example {probability}, where its training gave it {expected}")
@@ -141,11 +141,6 @@ def test(model: Model, is_its_own: bool) -> None:
     others = model.probabilities([*columns])
     if not all(0 <= each <= 1 for each in others):
         raise BadModel(f"it gives records {others} instead of probabilities")
-
-
-def example(schema: Schema) -> list[Any]:
-    """The columns of a schema's example."""
-    return JSONReader(schema)(msgspec.json.encode(schema.example), 1).columns
 
 
 def _schema(parts: Parts, overriding: bytes) -> Schema:

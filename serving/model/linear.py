@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from serving.fields import Field
-from serving.model.base import About, NotExplainable, Reason, Unit, logistic
+from serving.model.base import About, NotExplainable, Reason, Unit, logistic, strongest_first
 from serving.model.packing import Parts, features, folded
 from serving.model.stand_ins import FLOAT64, BadModel, Global
 from serving.records import ZERO, Columns
@@ -49,16 +49,18 @@ class Weights(NamedTuple):
 class LinearModel:
     """The logistic function of a weighted sum."""
 
-    def __init__(self, schema: Schema, about: About, intercept: float, weights: Weights, separator: str):
+    def __init__(self, parts: Parts, schema: Schema, about: About):
+        """Of stand-ins with their fitted attributes. Raises `BadModel`."""
         self.schema = schema
         self.about = about
         self.absent = ZERO
         self.reasons_unit: Unit | None = "log-odds"
-        self._intercept = intercept
+        weights, self._intercept = _fitted(parts)
+        separator = parts.vectorizer.state["separator"]
         # By field, what gives a value's part of the sum, and those of a column.
-        parts = [_parts(field, weights, separator) for field in schema.fields]
-        self._of_value = [of_value for of_value, _ in parts]
-        self._of_column = [of_column for _, of_column in parts]
+        by_field = [_parts(field, weights, separator) for field in schema.fields]
+        self._of_value = [of_value for of_value, _ in by_field]
+        self._of_column = [of_column for _, of_column in by_field]
         # By field, the average training record's part of the sum.
         self._average: list[float] | None = None
         if about.figures and about.figures.averages.keys() == weights.factors.keys():
@@ -66,24 +68,6 @@ class LinearModel:
             self._average = [
                 sum(shares.get(feature, 0.0) for feature in features(field, separator)) for field in schema.fields
             ]
-
-    @classmethod
-    def from_fitted(cls, parts: Parts, schema: Schema, about: About) -> "LinearModel":
-        """The model of stand-ins with their fitted attributes. Raises `BadModel`."""
-        state, names = parts.classifier.state, parts.vectorizer.state["feature_names_"]
-        coefficients, intercept = state["coef_"].values, state["intercept_"]
-        [intercept] = intercept.values if hasattr(intercept, "values") else [intercept]
-        if len(names) != len(coefficients):
-            raise BadModel(f"it has {len(names)} features and {len(coefficients)} coefficients")
-        # scikit-learn's softmax of the sum and its negative.
-        times = 2 if state.get("multi_class") == "multinomial" else 1
-        centers, factors = folded(parts.scaling or [], len(names))
-        factors = [times * each * factor for each, factor in zip(coefficients, factors, strict=True)]
-        if not all(map(math.isfinite, [*factors, *centers, intercept])):
-            raise BadModel("it has weights that are no numbers")
-        centred = {name: center for name, center in zip(names, centers, strict=True) if center}
-        weights = Weights(dict(zip(names, factors, strict=True)), centred)
-        return cls(schema, about, times * intercept, weights, parts.vectorizer.state["separator"])
 
     def probabilities(self, columns: Columns) -> list[float]:
         """How probable yes is for each record."""
@@ -97,12 +81,28 @@ class LinearModel:
         """For each record each field's share of the log-odds, less the average training record's."""
         if self._average is None:
             raise NotExplainable("This model file has no training averages to compare a record with.")
-        return [self._reasons(row, self._average) for row in in_turns(zip(*columns, strict=True))]
+        found = []
+        for row in in_turns(zip(*columns, strict=True)):
+            shares = (part(value) - each for part, value, each in zip(self._of_value, row, self._average, strict=True))
+            found.append(strongest_first(self.schema.names, row, shares))
+        return found
 
-    def _reasons(self, row: tuple[Any, ...], average: list[float]) -> list[Reason]:
-        shares = (part(value) - each for part, value, each in zip(self._of_value, row, average, strict=True))
-        given = (None if value is UNSET else value for value in row)
-        return sorted(map(Reason, self.schema.names, given, shares), key=lambda reason: -abs(reason.share))
+
+def _fitted(parts: Parts) -> tuple[Weights, float]:
+    """The weights and the intercept. Raises `BadModel`."""
+    state, names = parts.classifier.state, parts.vectorizer.state["feature_names_"]
+    coefficients, intercept = state["coef_"].values, state["intercept_"]
+    [intercept] = intercept.values if hasattr(intercept, "values") else [intercept]
+    if len(names) != len(coefficients):
+        raise BadModel(f"it has {len(names)} features and {len(coefficients)} coefficients")
+    # scikit-learn's softmax of the sum and its negative.
+    times = 2 if state.get("multi_class") == "multinomial" else 1
+    centers, factors = folded(parts.scaling or [], len(names))
+    factors = [times * each * factor for each, factor in zip(coefficients, factors, strict=True)]
+    if not all(map(math.isfinite, [*factors, *centers, intercept])):
+        raise BadModel("it has weights that are no numbers")
+    centred = {name: center for name, center in zip(names, centers, strict=True) if center}
+    return Weights(dict(zip(names, factors, strict=True)), centred), times * intercept
 
 
 class _Values(dict[Any, float]):

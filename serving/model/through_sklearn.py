@@ -20,18 +20,8 @@ SCORED_AT_ONCE = 1000
 class SklearnModel:
     """A vectorizer, scalers and a classifier of the scikit-learn that is installed."""
 
-    def __init__(self, parts: Parts, schema: Schema, about: About):
-        self.schema = schema
-        self.about = about
-        self.absent = ZERO
-        self.reasons_unit: Unit | None = None
-        self._parts = parts
-
-    @classmethod
-    def from_pickles(
-        cls, data: list[bytes], inert: Parts, named: set[Global], schema: Schema, about: About
-    ) -> "SklearnModel":
-        """The model of pickles that the installed scikit-learn wrote. Raises `BadModel` for another's."""
+    def __init__(self, data: list[bytes], inert: Parts, named: set[Global], schema: Schema, about: About):
+        """Of pickles that the installed scikit-learn wrote. Raises `BadModel` for another's."""
         import sklearn  # noqa: PLC0415 (it takes a second, and a linear model does without)
 
         state = inert.classifier.state
@@ -50,7 +40,11 @@ class SklearnModel:
             raise BadModel(f"its {about.classifier} gives no probabilities")
         if (classes := len(parts.classifier.classes_)) != 2:
             raise BadModel(f"it has {classes} classes, and a yes/no question two")
-        return cls(parts, schema, about)
+        self.schema = schema
+        self.about = about
+        self.absent = ZERO
+        self.reasons_unit: Unit | None = None
+        self._parts = parts
 
     def probabilities(self, columns: Columns) -> list[float]:
         """How probable yes is for each record."""

@@ -1,12 +1,11 @@
 """A model of trees: one record is scored in plain Python, many in NumPy, to the same bits."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
-from serving.model.base import About, Reason, Unit, logistic
+from serving.model.base import About, Reason, Unit, logistic, strongest_first
 from serving.model.encoding import Encoder
 from serving.model.packing import Parts, features
 from serving.model.quick_scorer import QuickScorer
@@ -56,14 +55,13 @@ class TreeModel:
         self._nodes = nodes
         quick = QuickScorer.of(nodes, self._encoders, ensemble.start)
         self._sum = quick.sum if quick else Walk(nodes, self._encoders, ensemble.start).sum
-        self._many: ManyRecords | None = None
 
     def probabilities(self, columns: Columns) -> list[float]:
         """How probable yes is for each record."""
         if len(columns[0]) <= FEW:
             sums: Iterable[float] = map(self._sum, zip(*columns, strict=True))
         else:
-            sums = self.many.sums(columns)
+            sums = self._many.sums(columns)
         divisor = self._ensemble.divisor
         scores = [each / divisor for each in sums]
         return logistic(scores) if self._ensemble.is_logistic else scores
@@ -71,17 +69,12 @@ class TreeModel:
     def reasons(self, columns: Columns) -> list[list[Reason]]:
         """For each record the SHAP value of each field."""
         rows = zip(*columns, strict=True)
-        return [self._reasons(row, shares) for row, shares in zip(rows, self.many.shares(columns), strict=True)]
+        shares = self._many.shares(columns)
+        return [strongest_first(self.schema.names, *each) for each in zip(rows, shares, strict=True)]
 
-    def _reasons(self, row: tuple[Any, ...], shares: Sequence[float]) -> list[Reason]:
-        given = (None if value is UNSET else value for value in row)
-        return sorted(map(Reason, self.schema.names, given, shares), key=lambda reason: -abs(reason.share))
-
-    @property
-    def many(self) -> "ManyRecords":
+    @cached_property
+    def _many(self) -> "ManyRecords":
         """What scores many records, and gives reasons; made when it is first needed, since it needs NumPy."""
-        if self._many is None:
-            from serving.model.many_records import ManyRecords  # noqa: PLC0415 (a service of single records does without)
+        from serving.model.many_records import ManyRecords  # noqa: PLC0415 (a service of single records does without)
 
-            self._many = ManyRecords(self._ensemble, self._nodes, self._encoders)
-        return self._many
+        return ManyRecords(self._ensemble, self._nodes, self._encoders)

@@ -96,18 +96,24 @@ def _tried(source: Source) -> str:
     (asking, telling), (hearing, saying) = os.pipe(), os.pipe()
     # Not by subprocess or os: in gunicorn's main process gevent has replaced what starts processes and waits for them.
     python = limits.interpreter()
-    child = posix.posix_spawn(
-        python,
-        [python, "-m", "serving.model.trial"],
-        limits.environment(**ONE_THREAD),
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, asking, 0),
-            (os.POSIX_SPAWN_DUP2, saying, 1),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-        ],
-    )
-    posix.close(asking)
-    posix.close(saying)
+    try:
+        child = posix.posix_spawn(
+            python,
+            [python, "-m", "serving.model.trial"],
+            limits.environment(**ONE_THREAD),
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, asking, 0),
+                (os.POSIX_SPAWN_DUP2, saying, 1),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+        )
+    except OSError:
+        posix.close(telling)
+        posix.close(hearing)
+        raise
+    finally:
+        posix.close(asking)
+        posix.close(saying)
     with contextlib.suppress(BrokenPipeError), open(telling, "wb") as pipe:  # noqa: PTH123
         header = Header(source.names, [*map(len, source.data)], source.schema.decode("utf-8", "replace"))
         pipe.writelines([msgspec.json.encode(header), b"\n", *source.data])

@@ -84,8 +84,8 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Client]:
 def main() -> int:
     args = arguments()
     settings = from_environment()
-    files = [Path(each) for each in args.model.split(",")] if args.model else []
-    files = files or [HERE / each.strip() for each in settings.model.split(",")]
+    named, folder = (args.model, Path()) if args.model else (settings.model, HERE)
+    files = [folder / each.strip() for each in named.split(",")]
     source = trial.tried(files, HERE / settings.schema if settings.schema else None)
     output = places.Output(args.output, run=uuid.uuid4().hex[:12])
     parts = places.parts(args.tables, output)

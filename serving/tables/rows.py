@@ -10,7 +10,7 @@ from msgspec import UNSET
 from serving import errors
 from serving.errors import MOST_SUGGESTIONS, FieldError, InvalidRecords
 from serving.fields import CANONICAL_BLANKS, Field, canonical
-from serving.records import ZERO, Absent, Columns, Records, Unusual, fill, note_unusual, nothing
+from serving.records import ZERO, Absent, Columns, Records, Unusual, fill, note_unusual, nothing, of_places
 from serving.schema import Schema
 from serving.tables.numbers import Cells, Conventions, Plain, with_point
 from serving.turns import in_turns
@@ -67,10 +67,9 @@ class RowReader:
         ignored: Unusual = {}
         if self._lenient:
             ignored, wrong = {row: [each.field or "" for each in errors] for row, errors in wrong.items()}, {}
-        for row in sorted(wrong, reverse=True):
-            for column in columns:
-                del column[row]
         finished: Columns = [*columns]
+        if wrong:
+            finished = of_places(finished, [row for row in range(len(rows)) if row not in wrong])
         records = Records("csv", finished, ignored, fill(self._schema, finished))
         note_unusual(self._schema, records)
         return Rows(records, wrong)

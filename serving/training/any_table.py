@@ -110,7 +110,7 @@ def _could_be(text: TextTable) -> str:
 
 def _schema(path: Path) -> Schema:
     try:
-        return schemas.from_json(json.loads(path.read_text()))
+        return schemas.from_json(json.loads(path.read_bytes()))
     except (ValueError, RecursionError) as error:  # JSON's, Unicode's and the schema's are
         raise BadSchema(f"{path}: {error}") from error
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from msgspec.structs import replace
 
+from serving.distribution import deciles
 from serving.errors import BadTable, FieldError, InvalidRecords, TooMuch
 from serving.fields import Field, canonical
-from serving.records import Columns, fill
+from serving.records import fill, of_places
 from serving.schema import Schema
 from serving.tables import workbook
 from serving.tables.numbers import Conventions
@@ -117,13 +117,11 @@ def records(text: TextTable, schema: Schema, answers: Sequence[bool | None]) -> 
     if errors := [error for row, each in wrong.items() if answers[row] is not None for error in each]:
         raise BadTable(_in_one_line(sorted(errors, key=lambda error: error.index), text))
     answered = [row for row, answer in enumerate(answers) if answer is not None]
-    if len(answered) < len(answers):
-        columns = [[column[row] for row in answered] for column in columns]
+    filled = of_places([*columns], answered)
     fields = tuple(
         _with_bounds(field, column) if field.is_number and field.least is None else field
-        for field, column in zip(schema.fields, columns, strict=True)
+        for field, column in zip(schema.fields, filled, strict=True)
     )
-    filled: Columns = [*columns]
     fill(schema, filled)
     rows = [*zip(*filled, strict=True)]
     return TrainingTable(replace(schema, fields=fields), rows, [bool(answers[row]) for row in answered])
@@ -139,14 +137,12 @@ def place_of(text: TextTable, name: str) -> int:
     raise BadTable(f"it lacks the column {name} (it has {', '.join(text.header[:MOST_COLUMNS])})")
 
 
-def _with_bounds(field: Field, values: list[Any]) -> Field:
+def _with_bounds(field: Field, values: Sequence[Any]) -> Field:
     """The field with the least, the greatest and the deciles of a column; blanks are none of them."""
-    numbers = [value for value in values if value is not None]
-    if not numbers:
+    ordered = sorted(+value for value in values if value is not None)  # of true it makes 1
+    if not ordered:
         return field
-    steps = [step / 10 for step in range(11)]
-    least, *deciles, greatest = np.quantile(np.array(numbers), steps, method="inverted_cdf").tolist()
-    return replace(field, least=least, greatest=greatest, deciles=tuple(deciles))
+    return replace(field, least=ordered[0], greatest=ordered[-1], deciles=tuple(deciles(ordered)))
 
 
 def _parquet(path: Path) -> pd.DataFrame:

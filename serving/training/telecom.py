@@ -17,7 +17,7 @@ from serving.training.target import answers
 
 # Blank total charges are those of customers without a bill yet; the course takes them as 0. The example is the customer
 # that the course asks about, of whom its model says 0.339.
-SCHEMA = schemas.from_json(json.loads(Path(__file__).with_suffix(".json").read_text()))
+SCHEMA = schemas.from_json(json.loads(Path(__file__).with_suffix(".json").read_bytes()))
 
 # The packaged table's columns that are not the course's with underscores inside.
 FEMALE = {0: "Male", 1: "Female"}

@@ -53,23 +53,16 @@ class Body(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def piece(self, size: int) -> bytes:
-        """Wait for so many bytes, or those that are left."""
+    def readinto(self, buffer: Any) -> int:
+        """Wait until the buffer is full, or for what is left. Gives the number of bytes, and 0 at its end."""
+        size = len(buffer)
         if self._length is not None:
             size = min(size, self._length - self._received)
-        found = _received(self._environ, size, whole=self._length is not None)
+        found = _received(self._environ, size, is_whole=self._length is not None)
         self._received += len(found)
         if took := getattr(self._environ.get("gunicorn.socket"), "took", None):
             took()
-        if self._received > self._most:
-            raise BodyTooLarge
-        if self._received > LARGE and LARGE_BODY not in self._environ:
-            _take_place(self._environ)
-        return found
-
-    def readinto(self, buffer: Any) -> int:
-        """Wait for some of the body. Gives the number of bytes, and 0 at its end."""
-        found = self.piece(len(buffer))
+        _admit(self._environ, self._received, self._most)
         buffer[: len(found)] = found
         return len(found)
 
@@ -96,10 +89,7 @@ class Unpacked(io.RawIOBase):
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise Problem(400, f"The body is not the gzip that its Content-Encoding says: {error}.") from error
         self._given += len(found)
-        if self._given > self._most:
-            raise BodyTooLarge
-        if self._given > LARGE and LARGE_BODY not in self._environ:
-            _take_place(self._environ)
+        _admit(self._environ, self._given, self._most)
         buffer[: len(found)] = found
         return len(found)
 
@@ -120,30 +110,29 @@ def whole(environ: Environ, most: int) -> bytes:
 
     It is read as one: pieces that are put together take a twentieth more of an array's time.
     """
-    if environ.get("HTTP_CONTENT_ENCODING"):
-        unpacked = of(environ, most)
-        return b"".join(iter(lambda: unpacked.read(CHUNK), b""))
     length = _length(environ)
-    if length is None:
-        body = Body(environ, most)
-        return b"".join(iter(lambda: body.piece(CHUNK), b""))
-    if length > most:
+    if length is None or environ.get("HTTP_CONTENT_ENCODING"):
+        body = of(environ, most)
+        return b"".join(iter(lambda: body.read(CHUNK), b""))
+    if LARGE < length <= most and (wait := getattr(environ.get("gunicorn.socket"), "wait_for", None)):
+        _received(environ, AWAITED, is_whole=False, read=wait)
+    _admit(environ, length, most)
+    return _received(environ, length, is_whole=True)
+
+
+def _admit(environ: Environ, number: int, most: int) -> None:
+    """Raise `BodyTooLarge` where a body has more bytes than it may have, and `Problem` where it has become one large
+    body too many."""
+    if number > most:
         raise BodyTooLarge
-    if length > LARGE:
-        if wait := getattr(environ.get("gunicorn.socket"), "wait_for", None):
-            _received(environ, AWAITED, whole=False, read=wait)
-        _take_place(environ)
-    return _received(environ, length, whole=True)
+    if number > LARGE and LARGE_BODY not in environ:
+        if not _large.acquire(blocking=False):
+            detail = f"{MOST_LARGE} large bodies are being received or answered; try again in a moment."
+            raise Problem(503, detail, headers={"Retry-After": "1"})
+        environ[LARGE_BODY] = _large.release
 
 
-def _take_place(environ: Environ) -> None:
-    if not _large.acquire(blocking=False):
-        detail = f"{MOST_LARGE} large bodies are being received or answered; try again in a moment."
-        raise Problem(503, detail, headers={"Retry-After": "1"})
-    environ[LARGE_BODY] = _large.release
-
-
-def _received(environ: Environ, size: int, whole: bool, read: Callable[[int], bytes] | None = None) -> bytes:
+def _received(environ: Environ, size: int, is_whole: bool, read: Callable[[int], bytes] | None = None) -> bytes:
     """What the request's body, or else `read`, gives when it is asked for so many bytes."""
     source: Any = environ["wsgi.input"]
     # gunicorn's body reads by the kilobyte, which takes a quarter of the time of an array; its reader, as asked.
@@ -159,7 +148,7 @@ def _received(environ: Environ, size: int, whole: bool, read: Callable[[int], by
     except Exception as error:  # each server has exceptions of its own
         _end_connection(environ)
         raise Problem(400, "The body is not sent as HTTP wants it: its chunks cannot be read.") from error
-    if whole and len(found) < size:
+    if is_whole and len(found) < size:
         _end_connection(environ)
         raise ClientDisconnected("The body ended before it was whole.")
     return found

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from serving import distribution
 from serving.distribution import NOTHING, Edges
@@ -12,9 +12,6 @@ from serving.fields import Field
 from serving.model.base import Model
 from serving.records import FORMS, Form, Records
 from serving.schema import Schema
-
-# What becomes of records.
-OUTCOMES = ("scored", "invalid")
 
 # What becomes of a model file.
 Outcome = Literal["taken_over", "refused"]
@@ -82,14 +79,19 @@ class Tally:
         self._bounds = [bounds(field, bins.fields.get(field.name, ())) for field in schema.fields]
         self._of_probabilities = sorted({*PROBABILITIES, *bins.probabilities})
 
+    @classmethod
+    def of_model(cls, model: Model) -> "Tally":
+        """One of a model's schema and bins, from 0."""
+        return cls(model.schema, Bins.of_model(model))
+
     def scored(self, records: Records, probabilities: list[float]) -> None:
         """Count records that were scored, each with a probability: what they and their probabilities are like."""
         counts, unusual = self.counts, records.unusual
         counts["serving_records", "scored", records.form] += len(probabilities)
-        for field, column, bounds in zip(self.schema.fields, records.columns, self._bounds, strict=True):
+        for field, column, of_field in zip(self.schema.fields, records.columns, self._bounds, strict=True):
             if field.is_number:
                 numbers = records.ordered.get(field.name, column)
-                known = observe(counts, ("serving_number", field.name), bounds, numbers)
+                known = observe(counts, ("serving_number", field.name), of_field, numbers)
                 counts["serving_field_values", field.name, NOTHING] += len(column) - known
                 continue
             for label, times in distribution.label_times(field, column, is_exact=field.is_category and not unusual):
@@ -136,7 +138,7 @@ def zeros(schema: Schema, bins: Bins = NO_BINS) -> Counts:
     counts.update({("serving_invalid_fields", name): 0 for name in names})
     for metric in ("serving_unusual_fields", "serving_blank_fields"):
         counts.update({(metric, name): 0 for name in schema.names})
-    counts.update({("serving_model_files", outcome): 0 for outcome in ("taken_over", "refused")})
+    counts.update({("serving_model_files", outcome): 0 for outcome in get_args(Outcome)})
     for field in schema.fields:
         labels = [NOTHING] if field.is_number else distribution.labels(field, ())
         counts.update({("serving_field_values", field.name, label): 0 for label in labels})

@@ -17,9 +17,7 @@ from serving.tables import scored
 from serving.web import keys
 from serving.web.bodies import STOPPED
 from serving.web.counts import Tally
-
-JSON = "application/json"
-CSV = "text/csv"
+from serving.web.flask_service import CSV, JSON
 
 
 class Example(NamedTuple):

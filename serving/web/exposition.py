@@ -76,7 +76,7 @@ def _averages(schema: Schema, averages: dict[str, float]) -> Iterator[tuple[dict
             yield {"field": field.name, "value": "1" if field.is_category else ""}, averages[field.name]
         for value in filter(None, map(str, field.values)) if not field.is_private else ():
             if (mean := averages.get(f"{field.name}={value}")) is not None:
-                yield {"field": field.name, "value": str(value)}, mean
+                yield {"field": field.name, "value": value}, mean
 
 
 def page(counts: Counts, model: Model) -> bytes:

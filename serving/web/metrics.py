@@ -56,12 +56,9 @@ class Meter:
     def request(self, route: str, status: int, seconds: float) -> None:
         """Note a request that was answered after so many seconds."""
         self._requests.append((route, status, seconds))
-        if self._loop is None:
-            self._start_loop()
-
-    def tally(self, model: Model) -> Tally:
-        """What counts records of a model, to be added later."""
-        return Tally(model.schema, Bins.of_model(model))
+        if self._loop is None:  # a thread that was started before a fork would be none after it
+            self._loop = threading.Thread(target=self._flush_every_second, daemon=True)
+            self._loop.start()
 
     def follow(self, model: Model) -> None:
         """Count records of this model from now on; what was counted of fields or probabilities that it has otherwise
@@ -175,11 +172,6 @@ class Meter:
             if self._is_written:  # till now: it is said once
                 log.error("The other processes do not get to know this one's metrics: %s", error.strerror)
             self._is_written = False
-
-    def _start_loop(self) -> None:
-        # When the first request has come: a thread that was started before a fork would be none after it.
-        self._loop = threading.Thread(target=self._flush_every_second, daemon=True)
-        self._loop.start()
 
     def _flush_every_second(self) -> None:
         while True:

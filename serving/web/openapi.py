@@ -14,8 +14,8 @@ from serving.schema import Schema
 from serving.web import examples
 from serving.web.about import Served
 from serving.web.drift import Drifts
-from serving.web.examples import JSON, NOT_ALWAYS
-from serving.web.flask_service import EXCEL
+from serving.web.examples import NOT_ALWAYS
+from serving.web.flask_service import EXCEL, JSON
 from serving.web.problem import ProblemDetails
 
 REFERENCE = "#/components/schemas/{name}"

@@ -39,16 +39,9 @@ class Problem(Exception):
         self.headers = headers
         super().__init__(detail)
 
-    def json(self, request_id: str | None = None) -> bytes:
-        """The problem as a JSON object, with the id of the request where it is known; see `ProblemDetails`."""
-        title = HTTPStatus(self.status).phrase
+    def json(self, request_id: str) -> bytes:
+        """The problem as a JSON object, with the id of the request; see `ProblemDetails`."""
+        title, errors = HTTPStatus(self.status).phrase, self.errors or UNSET
         return msgspec.json.encode(
-            ProblemDetails(
-                "about:blank",
-                title,
-                self.status,
-                self.detail,
-                request_id=request_id or UNSET,
-                errors=self.errors or UNSET,
-            )
+            ProblemDetails("about:blank", title, self.status, self.detail, request_id, errors=errors)
         )

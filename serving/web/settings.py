@@ -18,10 +18,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     schema: a file with the schema of a model file that has none or another one, as /model shows it
     lenient: 1 scores what is missing or not allowed as nothing, as scikit-learn does, and lists it as unusual
     allow_schema_change: 1 takes over models that break callers too: with another target, a new field, a value gone
-    api_keys: the keys that open /predict and /metrics, separated by commas
+    api_keys: the keys that open /predict, /metrics and /drift, separated by commas
     api_keys_file: a file with a key a line, which may change while the service runs
-    require_key: 1 closes /predict and /metrics while there is no key
-    metrics_key: a key that opens /metrics and nothing else
+    require_key: 1 closes /predict, /metrics and /drift while there is no key
+    metrics_key: a key that opens /metrics and /drift, and nothing else
     max_json_bytes: a larger JSON body is refused unread
     max_table_bytes: a larger table is refused
     max_records: a longer JSON array is refused; tables may be longer

@@ -24,7 +24,7 @@ def table(environ: Environ, most: int) -> IO[bytes]:
     """
     body = io.BufferedReader(bodies.of(environ, most), bodies.CHUNK)
     kind, options = parse_options_header(environ.get("CONTENT_TYPE"))
-    if kind != FORM:
+    if kind.lower() != FORM:
         return body
     files: list[IO[bytes]] = []
 
@@ -35,7 +35,7 @@ def table(environ: Environ, most: int) -> IO[bytes]:
     parser = FormDataParser(new_file, max_form_memory_size=MOST_OTHER_BYTES, max_form_parts=MOST_PARTS, silent=False)
     try:
         try:
-            parser.parse(body, kind, None, options)
+            parser.parse(body, FORM, None, options)
         except ValueError as error:
             raise BadTable(f"the form is not as its Content-Type says: {error}") from error
         except RequestEntityTooLarge as error:
