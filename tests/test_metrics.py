@@ -256,6 +256,26 @@ def test_a_start_that_fails_leaves_no_folder(environment):
     assert folders(process) == []
 
 
+def test_a_gunicorn_that_replaces_another_one_keeps_metrics_of_its_own(customer):
+    gunicorn = [str(Path(sys.executable).with_name("gunicorn")), *GUNICORN[3:], "--workers", "2"]
+    with running(gunicorn) as service:
+        reload(service)
+        old = {service.process.pid, *workers(service)}
+        service.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: len({*service.pids()} - old) == 3)
+        [successor, *_] = [pid for pid in service.pids() if pid not in old]
+        try:
+            service.close()
+            service.process.terminate()
+            service.process.wait(timeout=60)
+            ask_all(service, customer, 20)
+            wait_until(lambda: scored(service) == 20)
+            service.close()
+            assert folders(service.process) == []
+        finally:
+            os.kill(successor, signal.SIGTERM)
+
+
 def test_without_a_place_for_the_metrics_the_start_stops_with_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     done = run("-m", "gunicorn", "predict:app", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "file" / "folder"))

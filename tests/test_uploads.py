@@ -46,6 +46,8 @@ def test_a_form_with_a_file_is_scored_as_the_file_is(server, body):
     answer = post(server, files={"file": ("table.csv", body)}, data={"note": "from a form"})
     assert (answer.status_code, answer.content) == (200, expected)
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    form = {"Content-Type": "Multipart/Form-Data; boundary=b"}  # RFC 9110, section 8.3.1: in any capitals
+    assert server.request("POST", "/predict", in_form(body), form).body == expected
 
 
 def test_a_packed_body_is_scored_as_it_is_unpacked(server, body, customer):
