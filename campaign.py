@@ -16,25 +16,10 @@ try:
     from serving.campaign import BadCampaign, letters, plan, sending
     from serving.campaign.service import Service
     from serving.errors import of_file
+    from serving.options import number
 except ModuleNotFoundError as error:
     installed = "install it with: pipenv sync --dev, and start with: pipenv run python campaign.py"
     sys.exit(f"campaign.py needs the package {error.name}; {installed}")
-
-
-def number(least: float, greatest: float = float("inf"), kind: Any = float) -> Any:
-    """What reads an option that is a number within bounds."""
-
-    def read(text: str) -> Any:
-        try:
-            found = kind(text)
-            if least <= found <= greatest and found < float("inf"):
-                return found
-        except ValueError:
-            pass
-        bounds = f"from {least:g}" + (f" to {greatest:g}" if greatest < float("inf") else "")
-        raise argparse.ArgumentTypeError(f"{text} is not a{' whole' * (kind is int)} number {bounds}")
-
-    return read
 
 
 def file(suffix: str) -> Any:

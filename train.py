@@ -15,6 +15,7 @@ try:
 
     from serving.errors import BadTable, of_file
     from serving.model import file
+    from serving.options import number
     from serving.schema import BadSchema
     from serving.training import any_table, fitting, telecom
     from serving.training.any_table import Asked
@@ -23,22 +24,13 @@ except ModuleNotFoundError as error:
     sys.exit(f"train.py needs the package {error.name}; {installed}")
 
 
-def number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
 def positive(text: str) -> float:
-    if not 0 < (found := number(text)) < math.inf:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return found
-
-
-def probability(text: str) -> float:
-    if not 0 <= (found := number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
     return found
 
 
@@ -77,7 +69,7 @@ def arguments() -> argparse.Namespace:
         help="logistic regression, a decision tree, a random forest or boosted trees (default: logistic)",
     )
     add("--C", type=positive, help="a logistic regression's inverse regularization strength, above 0 (default: 1.0)")
-    add("--threshold", type=probability, help="the probability from which on the answer is yes (default: 0.5)")
+    add("--threshold", type=number(0, 1), help="the probability from which on the answer is yes (default: 0.5)")
     add("--schema", type=Path, metavar="FILE", help="a schema that --describe has printed, as it was edited")
     add("--describe", action="store_true", help="print the schema as JSON, and end")
     add("--output", type=Path, metavar="FILE", help="the model file (default: model_C=<C>.bin)")

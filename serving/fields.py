@@ -120,7 +120,8 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
     @cached_property
     def minimum(self) -> int | float:
         """The least number that is allowed."""
-        return self.constraints.minimum or 0 if self.constraints.minimum is not UNSET else -LARGEST_NUMBER
+        least = self.constraints.minimum
+        return -LARGEST_NUMBER if least is UNSET else (least or 0)  # and not -0.0
 
     @cached_property
     def allowed(self) -> Allowed:

@@ -248,7 +248,7 @@ def test_missing_numbers_are_a_bin():
     tally = Tally(schemas.Schema((age,)), Bins({"field": edges}))
     tally.scored(Records("array", [[1.0, math.nan, 8.5, 100.0, math.nan]], {}, {"field": 2}), [0.5] * 5)
     assert counting.binned(tally.counts, age, edges) == [1, 0, 2, 2]
-    assert counting.records(tally.counts, age) == 5
+    assert counting.number_scored(tally.counts, age) == 5
     shares = {"up to 1": 0.25, "over 1 to 2.5": 0, "over 2.5": 0.5, "": 0.25}
     assert distribution.shares(age, edges, [1.0, math.nan, 8.5, 100.0]) == shares
 

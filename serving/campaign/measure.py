@@ -138,8 +138,8 @@ def outcomes(path: Path, id_: str, target: str, positive: str | None) -> dict[st
     found: dict[str, bool | None] = {}
     is_there = positive is None
     for row, cells in zip(text.numbers, text.rows, strict=True):
-        cell, id_ = cells[of_target], key(cells[of_id])
-        if not id_:
+        cell, of_row = cells[of_target], key(cells[of_id])
+        if not of_row:
             continue
         try:
             if positive is None:
@@ -150,7 +150,7 @@ def outcomes(path: Path, id_: str, target: str, positive: str | None) -> dict[st
             raise BadCampaign(f"{path}: row {row}: {cell!r} is neither yes nor no (--positive VALUE)") from error
         answer = None if read_as is None else read_as == canonical(positive or "yes")
         is_there = is_there or bool(answer)
-        if found.setdefault(id_, answer) != answer:
+        if found.setdefault(of_row, answer) != answer:
             raise BadCampaign(f"{path}: row {row}: {cells[of_id]!r} is there before, with another outcome")
     if not is_there:
         raise BadCampaign(f"{path}: no row's {target} is {positive!r} (--positive)")

@@ -114,15 +114,13 @@ def compare(old: Model, new: Model, path: Path, target: str | None = None, posit
     """
     text = table.read(path)
     answers = _answers(text, target or new.schema.target, positive, is_wanted=target is not None)
-    old_columns, old_rows = _records(text, old)
-    new_columns, new_rows = _records(text, new)
-    rows = sorted(row for row in {*old_rows} & {*new_rows} if not answers or answers[row] is not None)
+    old_columns, old_places = _records(text, old)
+    new_columns, new_places = _records(text, new)
+    rows = [row for row in old_places if row in new_places and (not answers or answers[row] is not None)]
     if not rows:
         raise BadTable("no row is valid for both models and has an answer")
-    old_said, new_said = (
-        _Said(model, of_places(columns, [*map({row: place for place, row in enumerate(valid)}.__getitem__, rows)]))
-        for model, columns, valid in ((old, old_columns, old_rows), (new, new_columns, new_rows))
-    )
+    old_said = _Said(old, of_places(old_columns, [old_places[row] for row in rows]))
+    new_said = _Said(new, of_places(new_columns, [new_places[row] for row in rows]))
     ids = _ids(text, new, rows)
     before, after = old_said.probabilities, new_said.probabilities
 
@@ -151,14 +149,15 @@ def _answers(text: TextTable, column: str, positive: Sequence[str], is_wanted: b
     return targets.answers(text, text.conventions(), column, positive)
 
 
-def _records(text: TextTable, model: Model) -> tuple[Columns, list[int]]:
-    """The records that a table's rows are for a model, by column, and their rows."""
+def _records(text: TextTable, model: Model) -> tuple[Columns, dict[int, int]]:
+    """The records that a table's rows are for a model, by column, and the place that each of these rows has there."""
     try:
         read = RowReader(model.schema, text.header, delimiter=text.delimiter, absent=model.absent)
     except InvalidRecords as error:
         raise BadTable(f"{error.errors[0].field}: {error.errors[0].message}") from error
     found = read(text.rows)
-    return found.records.columns, [row for row in range(len(text.rows)) if row not in found.wrong]
+    valid = [row for row in range(len(text.rows)) if row not in found.wrong]
+    return found.records.columns, {row: place for place, row in enumerate(valid)}
 
 
 def _ids(text: TextTable, model: Model, rows: list[int]) -> list[str]:

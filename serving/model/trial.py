@@ -59,7 +59,7 @@ def tried(paths: Sequence[Path], schema: Path | None = None) -> Source:
     """What `read` reads a model from, once it was tried: for those who read it elsewhere. Raises as that does."""
     try:
         source = _source(paths, schema)
-        if hasattr(os, "posix_spawn") and (reason := _tried(source)):
+        if hasattr(os, "posix_spawn") and (reason := _refusal(source)):
             raise BadModel(reason)
         return source
     except BadModel as error:
@@ -89,7 +89,7 @@ def _state(path: Path) -> tuple[int, int, int]:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _tried(source: Source) -> str:
+def _refusal(source: Source) -> str:
     """Why these bytes cannot be served, if so."""
     import posix  # noqa: PLC0415 (Windows has none)
 

@@ -19,6 +19,7 @@ try:
 
     from serving.model import trial
     from serving.model.stand_ins import BadModel
+    from serving.options import number
     from serving.score import places, work
     from serving.score.places import BadPlace, said
     from serving.web.settings import BadSetting, from_environment
@@ -42,15 +43,13 @@ def arguments() -> argparse.Namespace:
     add("--output", required=True, metavar="FOLDER", help="where the scored files belong; those that are there stay")
     add("--model", metavar="FILE", help="the model file, or two, separated by a comma (default: the service's)")
     add("--scheduler", metavar="ADDRESS", help="a Dask cluster's, such as tcp://10.0.0.1:8786 (default: this machine)")
-    add("--workers", type=number, metavar="N", help="processes on this machine (default: one for each core)")
+    add(
+        "--workers",
+        type=number(1, kind=int),
+        metavar="N",
+        help="processes on this machine (default: one for each core)",
+    )
     return parser.parse_args()
-
-
-def number(text: str) -> int:
-    """A number of workers."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
-    return int(text)
 
 
 @contextlib.contextmanager

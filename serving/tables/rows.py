@@ -66,7 +66,7 @@ class RowReader:
         columns, wrong = self.values(rows)
         ignored: Unusual = {}
         if self._lenient:
-            ignored, wrong = {row: [each.field or "" for each in errors] for row, errors in wrong.items()}, {}
+            ignored, wrong = {row: [error.field or "" for error in each] for row, each in wrong.items()}, {}
         finished: Columns = [*columns]
         if wrong:
             finished = of_places(finished, [row for row in range(len(rows)) if row not in wrong])

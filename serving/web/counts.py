@@ -158,7 +158,7 @@ def binned_probabilities(counts: Counts, edges: Edges) -> list[int]:
     return [*_binned(counts, ("serving_probability",), edges), 0]
 
 
-def records(counts: Counts, field: Field) -> int:
+def number_scored(counts: Counts, field: Field) -> int:
     """How many records were scored since a field is counted."""
     if field.is_number:
         return counts["serving_number", field.name, str(INFINITY)] + counts["serving_field_values", field.name, NOTHING]

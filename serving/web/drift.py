@@ -13,7 +13,7 @@ from serving.fields import Field
 from serving.model.base import Model
 from serving.records import FORMS
 from serving.schema import Schema
-from serving.web.counts import Counts, binned, binned_probabilities, records
+from serving.web.counts import Counts, binned, binned_probabilities, number_scored
 
 # The index from which on a distribution has changed, and changed a lot: the usual bounds (Siddiqi, "Credit Risk
 # Scorecards", 2006).
@@ -105,7 +105,7 @@ def since_start(counts: Counts, model: Model) -> Drifts:
     scored, invalid = (sum(counts["serving_records", each, form] for form in FORMS) for each in ("scored", "invalid"))
     fields = []
     for field, each in zip(schema.fields, every, strict=False):
-        number = records(counts, field)
+        number = number_scored(counts, field)
         unusual, blank, wrong = (
             counts[metric, field.name]
             for metric in ("serving_unusual_fields", "serving_blank_fields", "serving_invalid_fields")

@@ -10,6 +10,7 @@ SUITES = {
     "serving/prediction": "predict scores figures",
     "serving/distribution": "drift metrics",
     "serving/compatibility": "compatibility",
+    "serving/options": "train campaign_plan score",
     "serving/reporting": "compare campaign_measure",
     "serving/whole_file": "train compatibility",
     "serving/limits": "trial workbook deployment",
