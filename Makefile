@@ -7,6 +7,8 @@ BIN := .venv/bin
 # Pipenv uses this environment whichever one is active.
 PIPENV := env VIRTUAL_ENV="$(CURDIR)/.venv" PIPENV_VERBOSITY=-1 PIPENV_IGNORE_VIRTUALENVS=0 $(BIN)/pipenv
 READY := .venv/.packages-are-those-of-the-lock
+# Of `make serve`, one for each port.
+PID := .venv/serve-$(or $(PORT),9696).pid
 # What is installed in .venv, and named in docs/environments/requirements-dev.txt.
 CATEGORIES := packages dev-packages score notebook
 
@@ -16,10 +18,10 @@ help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/'
 
 serve: $(READY) ## the service on 127.0.0.1:9696, or on all addresses at PORT
-	@$(BIN)/gunicorn --pid .venv/serve.pid predict:app
+	@$(BIN)/gunicorn --pid $(PID) predict:app
 
-reload: ## have `make serve` take over a new model_C=1.0.bin
-	@kill -HUP "$$(cat .venv/serve.pid 2>/dev/null)" 2>/dev/null || { echo 'No `make serve` is running.' >&2; exit 1; }
+reload: ## have `make serve` take over a new model_C=1.0.bin, on PORT where it was started so
+	@kill -HUP "$$(cat $(PID) 2>/dev/null)" 2>/dev/null || { echo 'No `make serve` is running.' >&2; exit 1; }
 
 MODEL := model_C=1.0.bin
 rollback: ## put back the model file that `make train` replaced, and have `make serve` take it over

@@ -185,7 +185,7 @@ def test_make_rollback_puts_the_previous_model_back_and_takes_it_over_under_load
     del classifier.serving_figures_
     classifier.intercept_ = classifier.intercept_ + 1
     worse.write_bytes(pickle.dumps((vectorizer, classifier)))
-    server = [*GUNICORN, "--workers", "2", "--pid", str(tmp_path / ".venv" / "serve.pid")]
+    server = [*GUNICORN, "--workers", "2", "--pid", str(tmp_path / ".venv" / "serve-9696.pid")]
     with running(server, SERVING_MODEL=str(file)) as service, load(service, customer):
         good = service.predict(customer).json
         shutil.copy(file, tmp_path / "model_C=1.0.bin.previous")

@@ -134,6 +134,7 @@ def test_blank_unusual_and_invalid_values_are_shares(customer):
         assert service.predict([customer, customer | {"contract": "weekly"}]).status == 422
         wait_until(lambda: service.get("/drift").json["scored"] == 10 and service.get("/drift").json["invalid"] == 2)
         found = service.get("/drift").json
+    assert isinstance(found["scored"], int)
     fields = by_name(found)
     assert (fields["totalcharges"]["blank"], fields["tenure"]["blank"]) == (0.3, 0)
     assert (fields["tenure"]["unusual"], fields["totalcharges"]["unusual"]) == (0.1, 0)

@@ -199,7 +199,7 @@ def write(counts: Counts, file: Path) -> None:
 def _read(file: Path) -> Counts:
     """The counts in a file; none where there is no such file, or it has none."""
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=list[tuple[tuple[str, ...], float]])
+        found = msgspec.json.decode(file.read_bytes(), type=list[tuple[tuple[str, ...], int | float]])
     except (OSError, msgspec.DecodeError) as error:
         if not isinstance(error, FileNotFoundError):
             log.error("The counts in %s cannot be read: %s", file, error)
