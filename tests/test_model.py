@@ -1,5 +1,7 @@
 """Model files: which are read, how they score, and which are refused."""
 
+import collections
+import datetime
 import gzip
 import importlib
 import json
@@ -8,14 +10,20 @@ import pickle
 import shutil
 import subprocess
 import sys
+import uuid
 import warnings
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from conftest import GUNICORN, MODEL_FILE, ROOT, SEED, customers, packaged, probabilities, read, run, running
+from scipy import stats
 from scipy.sparse import csr_matrix
 from sklearn import metrics, model_selection
 from sklearn.base import clone
@@ -36,11 +44,13 @@ from sklearn.linear_model import (
     RidgeClassifier,
     SGDClassifier,
 )
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, TimeSeriesSplit
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import BernoulliNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing import LabelEncoder, MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import Bunch
 
@@ -173,6 +183,18 @@ PACKED = {
         "shape": (3, 4),
         "params": {"range": (0, 1), "names": ["a"]},
     },
+    "dictionary with objects of anything": lambda pair: {
+        "model": pair[1],
+        "dv": pair[0],
+        "again": make_pipeline(*pair),
+        "labels": LabelEncoder().fit(["no", "yes"]),
+        "made": [datetime.datetime.now(datetime.UTC), np.datetime64("2026-01-01"), uuid.uuid4()],
+        "columns": pd.Index(["tenure"]),
+        "read from": Path("table.csv"),
+        "counts": collections.defaultdict(list, {"no": [1]}),
+        "options": SimpleNamespace(depth=range(1, 4), cost=Decimal(3)),
+    },
+    "with a threshold and names": lambda pair: (*pair, 0.4, ["tenure"]),
     "pipeline": lambda pair: Pipeline([("vectorize", pair[0]), ("nothing", "passthrough"), ("classify", pair[1])]),
     "the other way round": lambda pair: pair[::-1],
     "pair of a pipeline": lambda pair: (pair[0], make_pipeline(pair[1])),
@@ -187,6 +209,32 @@ def test_a_model_is_read_however_it_is_packed(rows, file, pair, packed, dump):
     model = read(file)
     assert isinstance(model, LinearModel)
     assert_scores_like_scikit_learn(model, pair, rows)
+
+
+def test_two_pickles_in_one_file_are_a_pair(rows, file, pair):
+    file.write_bytes(pickle.dumps(pair[0]) + pickle.dumps(pair[1]))
+    assert_scores_like_scikit_learn(read(file), pair, rows)
+
+
+def found_by_searches() -> dict[str, Any]:
+    logistic, numbers = LogisticRegression(max_iter=1000), {"n_estimators": stats.randint(2, 9)}
+    return {
+        "a range": GridSearchCV(DecisionTreeClassifier(random_state=1), {"max_depth": range(1, 4)}, cv=3),
+        "a distribution": RandomizedSearchCV(logistic, {"C": stats.loguniform(0.1, 10)}, n_iter=2, cv=3),
+        "numbers of trees": RandomizedSearchCV(RandomForestClassifier(random_state=1), numbers, n_iter=2, cv=3),
+        "by time": GridSearchCV(logistic, {"C": [0.1, 1]}, cv=TimeSeriesSplit(3)),
+        "given folds": GridSearchCV(logistic, {"C": [0.1, 1]}, cv=[(range(300), range(300, 500))]),
+        "of several kinds": GridSearchCV(
+            Pipeline([("c", logistic)]), {"c": [logistic, RandomForestClassifier(2, random_state=1)]}, cv=3
+        ),
+        "of what scikit-learn scores": GridSearchCV(BernoulliNB(), {"alpha": [0.5, 1]}, cv=3),
+    }
+
+
+@pytest.mark.parametrize("name", found_by_searches())
+def test_what_a_search_was_made_with_is_no_part_of_the_model(rows, file, name):
+    pair = fitted(found_by_searches()[name], rows, CHURN)
+    assert_scores_like_scikit_learn(read(save(pair, file)), pair, rows)
 
 
 @pytest.mark.parametrize("compress", [("zlib", 3), ("gzip", 3), ("bz2", 3), ("xz", 3), ("lzma", 3)])
@@ -326,7 +374,7 @@ UNFIT = {
     "not fitted": (lambda rows, churn: (DictVectorizer(), LogisticRegression()), "not fitted"),
     "no classifier": (lambda rows, churn: (fitted(LogisticRegression(), rows, churn)[0], {}), "not a pair"),
     "no vectorizer": (
-        lambda rows, churn: [LogisticRegression().fit([[1], [2]], [0, 1])] * 2,
+        lambda rows, churn: [LogisticRegression().fit([[1], [2]], [0, 1]) for _ in range(2)],
         "LogisticRegression, Log",
     ),
     "two vectorizers": (
@@ -334,7 +382,8 @@ UNFIT = {
         "not a pair",
     ),
     "not a pair": (lambda rows, churn: fitted(LogisticRegression(), rows, churn)[1], "not a pair"),
-    "three": (lambda rows, churn: (*fitted(LogisticRegression(), rows, churn), 1), "not a pair"),
+    "three": (lambda rows, churn: (*fitted(LogisticRegression(), rows, churn), LogisticRegression()), "not a pair"),
+    "only what has gone wrong": (lambda rows, churn: datetime.date(2026, 1, 1), "not a pair .* but has datetime.date"),
     "three classes": (
         lambda rows, churn: fitted(LogisticRegression(), rows, [i % 3 for i in range(len(churn))]),
         "it has 3 classes",
@@ -448,11 +497,25 @@ def test_a_file_that_calls_a_function_is_refused_before_it_runs(rows, file, tmp_
     assert not trace.exists()
 
 
+@pytest.mark.parametrize("name", [name for name in HOSTILE if not name.startswith(("sklearn.", "joblib."))])
+@pytest.mark.parametrize("classifier", [LogisticRegression(), BernoulliNB()], ids=["read", "scored by scikit-learn"])
+def test_what_lies_beside_a_model_is_not_run(rows, file, tmp_path, name, classifier):
+    module, _, attribute = name.rpartition(".")
+    trace = tmp_path / "trace"
+    call = Call(getattr(importlib.import_module(module), attribute), *HOSTILE[name](str(trace)))
+    pair = fitted(classifier, rows, CHURN)
+    save({"dv": pair[0], "model": pair[1], "more": call}, file)
+    assert_scores_like_scikit_learn(read(file), pair, rows)
+    assert not trace.exists()
+
+
 REFUSING = ["-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:0"]
 
 
 def test_gunicorn_does_not_start_with_a_hostile_model(file, tmp_path):
-    file.write_bytes(pickle.dumps(Call(os.system, f"touch {tmp_path}/trace")))
+    vectorizer, classifier = pickle.loads(WHOLE)
+    classifier.extra_ = Call(os.system, f"touch {tmp_path}/trace")
+    file.write_bytes(pickle.dumps((vectorizer, classifier)))
     done = run(*REFUSING, SERVING_MODEL=str(file))
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]

@@ -14,7 +14,7 @@ from serving.model.base import About, Model
 from serving.model.figures import TrainingFigures
 from serving.model.linear import LinearModel, is_linear
 from serving.model.packing import Parts, features
-from serving.model.stand_ins import FLOAT32, FLOAT64, BadModel, Global
+from serving.model.stand_ins import FLOAT32, FLOAT64, BadModel, Global, names
 from serving.model.through_sklearn import SklearnModel
 from serving.model.tree_model import TreeModel
 from serving.model.trees import Ensemble
@@ -72,8 +72,7 @@ def of(source: Source) -> Model:
 
 
 def _read(source: Source) -> Model:
-    named: set[Global] = set()
-    parts = packing.parts([_inspected(data, named) for data in source.data])
+    parts = packing.parts([_inspected(data) for data in source.data])
     about = About(
         file=",".join(source.names),
         sha256=hashlib.sha256(b"".join(source.data)).hexdigest(),
@@ -81,7 +80,8 @@ def _read(source: Source) -> Model:
         figures=figures.of(parts.classifier.state),
     )
     schema = _schema(parts, source.schema)
-    others = named - packing.AROUND - {*map(packing.name_of, parts.all)}
+    named = names(parts.all)
+    others = named - {*map(packing.name_of, parts.all)}
     if is_linear(parts):
         pickles.require_helpers(others)
         _require_two_classes(parts)
@@ -91,8 +91,8 @@ def _read(source: Source) -> Model:
     return SklearnModel(source.data, parts, named, schema, about)
 
 
-def _inspected(data: bytes, named: set[Global]) -> Any:
-    return grown_by_xgboost.saved(data) if grown_by_xgboost.is_saved(data) else pickles.inspect(data, named)
+def _inspected(data: bytes) -> Any:
+    return grown_by_xgboost.saved(data) if grown_by_xgboost.is_saved(data) else pickles.inspect(data)
 
 
 def _trees(parts: Parts, named: set[Global]) -> Ensemble | None:

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-from serving.model.pickles import LOSSES
 from serving.model.stand_ins import Array, BadModel, Global, Inert
 from serving.model.trees import Codes, Ensemble, Tree
 
@@ -12,6 +11,9 @@ FORESTS = {("sklearn.ensemble._forest", name) for name in ("RandomForestClassifi
 GRADIENT = ("sklearn.ensemble._gb", "GradientBoostingClassifier")
 HISTOGRAM = ("sklearn.ensemble._hist_gradient_boosting.gradient_boosting", "HistGradientBoostingClassifier")
 CLASSES = {*TREES, *FORESTS, GRADIENT, HISTOGRAM}
+
+# The losses of 1.4 to 1.6.
+LOSSES = tuple(f"{how}Cy{loss}Loss" for loss in ("HalfBinomial", "Exponential") for how in ("", "__pyx_unpickle_"))
 
 # What else their pickles name, besides the helpers of all: what they consist of, and how they were trained.
 _HISTOGRAM = "sklearn.ensemble._hist_gradient_boosting"

@@ -1,24 +1,34 @@
 """How models are packed: which of a file's objects is the vectorizer, which scales its columns, which classifies."""
 
+import sys
 from collections.abc import Callable, Iterator
 from operator import add, mul, sub, truediv
 from typing import Any, NamedTuple
 
 from serving.fields import Field
-from serving.model.stand_ins import BadModel, Global, Inert
+from serving.model.stand_ins import BadModel, Global, Inert, names
 
 VECTORIZER = ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer")
 PIPELINE = ("sklearn.pipeline", "Pipeline")
 
 # What looks for the best of several models, and then is that one.
-SEARCHES = {("sklearn.model_selection._search", name) for name in ("GridSearchCV", "RandomizedSearchCV")}
+SEARCHES = {
+    *(("sklearn.model_selection._search", name) for name in ("GridSearchCV", "RandomizedSearchCV")),
+    *(("sklearn.model_selection._search_successive_halving", f"Halving{how}SearchCV") for how in ("Grid", "Random")),
+}
 
-# What is around the parts of a model: packings, and what a search found out.
-AROUND: set[Global] = {PIPELINE, *SEARCHES, ("numpy.ma", "MaskedArray"), ("numpy.ma.core", "_mareconstruct")}
+# What often lies beside a model and is none of its parts: what made numbers of the answers.
+LABELS = ("sklearn.preprocessing._label", "LabelEncoder")
+
+# Libraries that have no estimators; a value that cannot be read is of none.
+OTHERS = frozenset({*sys.stdlib_module_names, "numpy", "pandas", "scipy", ""})
 
 SCALERS = {
     ("sklearn.preprocessing._data", name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 }
+
+# Names that an error shows.
+MOST_NAMED = 5
 
 # Something done to each column, with an operand of its own.
 Operation = tuple[Callable[[float, float], float], list[float]]
@@ -48,12 +58,13 @@ def parts(packed: Any) -> Parts:
 
     Raises `BadModel`.
     """
-    steps = [*_steps(packed)]
+    steps = [*{id(step): step for step in _steps(packed)}.values()]
     vectorizers = [step for step in steps if name_of(step) == VECTORIZER]
     scalers = [step for step in steps if name_of(step) in SCALERS]
     others = [step for step in steps if name_of(step) not in {VECTORIZER, *SCALERS}]
     if len(vectorizers) != 1 or len(others) != 1:
-        found = ", ".join(name_of(step)[1] for step in steps) or "nothing of the kind"
+        others_named = sorted(".".join(each) for each in names([packed]))[:MOST_NAMED]
+        found = ", ".join([name_of(step)[1] for step in steps] or others_named) or "nothing of the kind"
         advice = "" if vectorizers else "; the vectorizer's file can stand beside the other one, with a comma"
         raise BadModel(f"it is not a pair of a DictVectorizer and a classifier, but has {found}{advice}")
     return Parts(vectorizers[0], scalers, others[0])
@@ -70,23 +81,23 @@ def state_of(step: Any) -> dict[str, Any]:
     return state
 
 
-def _steps(packed: Any, is_told: bool = False) -> Iterator[Any]:
-    """The estimators in a packing; in a dictionary, which often tells other things too, those are left out."""
+def _steps(packed: Any) -> Iterator[Any]:
+    """The estimators in a packing; what it tells besides is left out."""
     match packed:
         case tuple() | list():
             for each in packed:
-                yield from _steps(each, is_told)
+                yield from _steps(each)
         case dict():
-            for each in packed.values():
-                yield from _steps(each, is_told=True)
+            yield from _steps([*packed.values()])
         case _ if name_of(packed) in SEARCHES and "best_estimator_" in state_of(packed):
             yield from _steps(state_of(packed)["best_estimator_"])
         case _ if name_of(packed) == PIPELINE:
             for _, step in state_of(packed)["steps"]:
                 if step is not None and step != "passthrough":
                     yield from _steps(step)
-        case _ if not is_told or isinstance(packed, Inert) or hasattr(packed, "get_params"):
-            yield packed
+        case _ if isinstance(packed, Inert) or hasattr(packed, "get_params"):
+            if name_of(packed) != LABELS and name_of(packed)[0].split(".")[0] not in OTHERS:
+                yield packed
 
 
 def operations(scaler: Inert, is_sparse: bool) -> list[Operation] | None:

@@ -34,7 +34,7 @@ HELPERS: frozenset[Global] = frozenset(
         ("sklearn._loss.loss", "HalfBinomialLoss"),
         ("sklearn.calibration", "_CalibratedClassifier"),
         ("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor"),
-        ("sklearn.linear_model._sgd_fast", "Log"),
+        *(("sklearn.linear_model._sgd_fast", name) for name in ("Log", "ModifiedHuber")),
         *(("numpy", f"{kind}{bits}") for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
         ("numpy", "float16"),
         *(("sklearn.metrics._scorer", f"_{kind}Scorer") for kind in ("", "Proba", "Predict", "Threshold")),
@@ -55,10 +55,6 @@ HELPERS: frozenset[Global] = frozenset(
 # Pickle protocols 0 to 2 write the names that Python 2 had.
 PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 PYTHON_2_INT = ("__builtin__", "long")
-
-# What scikit-learn's pickles of boosted trees name outside it: a checker of category splits, and losses (1.4 to 1.6).
-LOSSES = tuple(f"{how}Cy{loss}Loss" for loss in ("HalfBinomial", "Exponential") for how in ("", "__pyx_unpickle_"))
-ODD = {("functools", "partial"), *(("_loss", name) for name in LOSSES)}
 
 JOBLIB_ARRAY = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
@@ -92,14 +88,25 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read(data: bytes, find: Callable[[str, str], Any], array: Callable[[IO[bytes], Callable[[], Any]], type]) -> Any:
-    """What a pickle holds; `array` makes the class of joblib's arrays, of the stream and what reads a pickle in it."""
+    """What a pickle holds, or each of several in one file.
+
+    `array` makes the class of joblib's arrays, of the stream and what reads a pickle in it.
+    """
     if not data:
         raise BadModel("it is empty")
     try:
-        stream = io.BytesIO(_unpacked(data))
+        unpacked = _unpacked(data)
+        stream = io.BytesIO(unpacked)
+
+        def load() -> Any:
+            return _Unpickler(stream, find, joblib_array).load()
+
         # joblib's own loader would read an array of objects with plain pickle.
-        joblib_array = array(stream, lambda: _Unpickler(stream, find, joblib_array).load())
-        return _Unpickler(stream, find, joblib_array).load()
+        joblib_array = array(stream, load)
+        found = [load()]
+        while unpacked.startswith(pickle.PROTO, stream.tell()):
+            found.append(load())
+        return found[0] if len(found) == 1 else found
     except (BadModel, MemoryError):
         raise
     except EOFError as error:
@@ -119,24 +126,20 @@ def _unpacked(data: bytes) -> bytes:
     return data
 
 
-def inspect(data: bytes, named: set[Global]) -> Any:
-    """What a pickle holds, with stand-ins; all that it names of libraries is added to `named`.
-
-    Raises `BadModel` for a name outside scikit-learn, NumPy, SciPy and XGBoost.
-    """
+def inspect(data: bytes) -> Any:
+    """What a pickle holds, with stand-ins for all that it names. Raises `BadModel`."""
 
     def find(module: str, name: str) -> Any:
-        if (module, name) in STAND_INS:
-            return STAND_INS[module, name]
-        if module.split(".", 1)[0] not in ("numpy", "scipy", "sklearn", "xgboost") and (module, name) not in ODD:
-            raise _refusal(module, name)
-        named.add((module, name))
-        return type(name, (Inert,), {"stands_for": (module, name)})
+        return STAND_INS.get((module, name)) or _stand_in(module, name)
 
     def array(stream: IO[bytes], unpickle: Callable[[], Any]) -> type:
         return type("NumpyArrayWrapper", (JoblibArray,), {"stream": stream, "unpickle": staticmethod(unpickle)})
 
     return _read(data, find, array)
+
+
+def _stand_in(module: str, name: str) -> type[Inert]:
+    return type(name, (Inert,), {"stands_for": (module, name)})
 
 
 def require_helpers(named: set[Global], parts: Set[Global] = frozenset()) -> None:
@@ -167,10 +170,10 @@ HARMLESS: dict[Global, Any] = {
 
 
 def load(data: bytes, named: set[Global]) -> Any:
-    """The real objects of a pickle in which `inspect` found these names.
+    """The real objects of a pickle whose model is made of what has these names; stand-ins for others.
 
-    Imports scikit-learn. Raises `BadModel` for a name that is neither one of its estimators nor
-    one of the `HELPERS`, before anything is called.
+    Imports scikit-learn. Raises `BadModel` for one of the names that is neither one of its estimators nor one of the
+    `HELPERS`, before anything is called.
     """
     from sklearn.base import BaseEstimator  # noqa: PLC0415 (it takes a second, and a linear model does without)
 
@@ -178,6 +181,8 @@ def load(data: bytes, named: set[Global]) -> Any:
         if (module, name) in HARMLESS:
             return HARMLESS[module, name]
         known = (module, name) in HELPERS
+        if not known and (module, name) not in {*named, *STAND_INS}:
+            return _stand_in(module, name)  # beside the model
         if known or module.split(".", 1)[0] == "sklearn":
             try:
                 found = getattr(importlib.import_module(module), name)

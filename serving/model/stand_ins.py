@@ -7,7 +7,7 @@ import collections
 import math
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 # The name of a class or function: its module, and its name there.
@@ -25,28 +25,59 @@ CONTAINERS: dict[Global, Any] = {
     ("builtins", "slice"): slice,
     ("builtins", "bytearray"): bytearray,
     ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "defaultdict"): collections.defaultdict,
 }
 
 
 class Inert:
-    """Stands for an object of a library: keeps its state, and does nothing."""
+    """Stands for an object of a library: keeps what it is made of, and does nothing."""
 
     stands_for: Global = ("", "")
     state: Any = {}  # noqa: RUF012 (replaced, never changed)
+    arguments: tuple[Any, ...]
+    items: list[Any]
 
-    def __init__(self, *args: object):
-        self.arguments = args
+    def __new__(cls, *args: object, **_: object) -> "Inert":
+        self = object.__new__(cls)
+        self.arguments, self.items = args, []
+        return self
 
     def __setstate__(self, state: object) -> None:
         self.state = state
 
     def __setitem__(self, key: object, value: object) -> None:
-        pass
+        self.items += key, value
 
     def append(self, item: object) -> None:
-        pass
+        self.items.append(item)
 
-    extend = append
+    def extend(self, items: list[object]) -> None:
+        self.items += items
+
+
+def names(objects: Iterable[Any]) -> set[Global]:
+    """What stand-ins stand for, those inside of these objects too."""
+    found: set[Global] = set()
+    seen: set[int] = set()
+    waiting = [*objects]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str | bytes | int | float | None) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        match each:
+            case Inert():
+                found.add(each.stands_for)
+                waiting += each.arguments, each.state, each.items
+            case type() if issubclass(each, Inert):
+                found.add(each.stands_for)
+            case Array():
+                waiting += each.state
+            case dict():
+                waiting += [*each.keys(), *each.values()]
+            case list() | tuple() | set() | frozenset():
+                waiting += each
+    return found
 
 
 # NumPy's codes for a kind and a size in bytes, as the struct module spells them.
@@ -170,7 +201,10 @@ def _frombuffer(data: Any, dtype: Dtype, shape: tuple[int, ...], order: str) -> 
 
 
 def _scalar(dtype: Dtype, data: bytes) -> Any:
-    return dtype.values(data, 1)[0]
+    try:
+        return dtype.values(data, 1)[0]
+    except KeyError:  # such as a date: nothing that a model is read from
+        return Inert(dtype, data)
 
 
 def latin_1(text: str, encoding: str) -> bytes:
