@@ -467,6 +467,37 @@ def test_large_numbers_count_as_much_as_small_ones(patients, tmp_path):
     assert auc(1e11) == pytest.approx(auc(1), abs=0.01)
 
 
+# Numbers that are far from 0 beside their spread: what they begin at, and how much more they may be.
+DISTANT = {
+    "seconds": (1_700_000_000, 86_400),
+    "ids": (700_000_000, 9_000),
+    "days": (20_190_000, 1_231),
+    "years": (2000, 20),
+}
+
+
+@pytest.mark.parametrize("shops", [0, 400])
+@pytest.mark.parametrize("kind", DISTANT)
+def test_a_number_that_is_far_from_0_is_learnt_from_as_if_it_began_there(tmp_path, kind, shops):
+    begins, spread = DISTANT[kind]
+    random, number = np.random.default_rng(3), 1500
+    price, more = random.normal(300_000, 80_000, number).round(), random.integers(0, spread, number)
+    sold = random.random(number) < 1 / (1 + np.exp((price - 300_000) / 20_000 - 3 * more / spread))
+    frame = pd.DataFrame({"price": price, "when": more, "churn": np.where(sold, "yes", "no")})
+    if shops:  # then the matrix is sparse
+        frame["shop"] = [f"s{row % shops}" for row in range(number)]
+
+    def probabilities(frame: pd.DataFrame) -> np.ndarray:
+        records, _ = any_table.read(written(frame, tmp_path / "table.csv"), Asked())
+        prepared = fitting.prepare(records)
+        fit = fitting.learner("logistic", 1.0, prepared.scale)
+        assert min(fitting.cross_validate(prepared.train, fit)) > 0.9
+        return fit(prepared.train).predict_proba(prepared.test.matrix)[:, 1]
+
+    expected = probabilities(frame)
+    assert probabilities(frame.assign(when=begins + more)) == pytest.approx(expected, abs=1e-3 if shops else 1e-8)
+
+
 def test_all_columns_tell_how_one_writes_its_numbers(tmp_path):
     random = np.random.default_rng(1)
     price, rate = random.integers(1001, 9999, 200) / 1000, random.integers(0, 99, 200) / 100
