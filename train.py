@@ -76,6 +76,10 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.C and args.model != "logistic":
         parser.error(f"--C is for --model logistic, and this is --model {args.model}")
+    of_table = ("target", "positive", "id", "drop", "keep", "columns", "threshold", "schema")
+    given = [f"--{name}" for name in of_table if getattr(args, name) not in (None, [])]
+    if given and not args.table:
+        parser.error(f"the table is missing that {', '.join(given)} says something of: train.py TABLE")
     return args
 
 
