@@ -442,6 +442,48 @@ def test_a_field_that_tells_the_answer_is_asked_about(patients, tmp_path):
     assert asked == ["discharged", "score"]
 
 
+def told(frame: pd.DataFrame, folder: Path, *schema: Path) -> list[str]:
+    asked = Asked(target=None if schema else "Disease", schema=next(iter(schema), None))
+    return fitting.tell_all(any_table.read(written(frame, folder / "table.csv"), asked)[0])
+
+
+def test_what_tells_the_answer_is_found_in_rows_of_any_order(patients, tmp_path):
+    order = np.argsort(np.argsort(patients["Disease"], kind="stable") % 200, kind="stable")
+    turns = patients.iloc[order].head(300).assign(Disease=["Yes", "No"] * 150)
+    assert told(turns.assign(Ward=["ward", "home"] * 150, Score=[1.5, 0.5] * 150), tmp_path) == ["ward", "score"]
+
+
+def test_what_is_given_in_one_answer_alone_tells_it_whatever_is_given(patients, tmp_path):
+    is_ill = patients["Disease"] == "Yes"
+    discharged = [f"week {row % 150}" if ill else "" for row, ill in enumerate(is_ill)]
+    change = np.where(is_ill, np.resize([-1.5, 1.5, 2.5], len(patients)), np.nan)
+    assert told(patients.assign(Discharged=discharged, Change=change), tmp_path) == ["discharged", "change"]
+
+
+def test_values_that_had_the_other_answer_before_are_no_reason_to_ask(tmp_path):
+    frame = pd.DataFrame({"Pair": [f"p{row // 2}" for row in range(400)], "Disease": ["Yes", "No", "No", "Yes"] * 100})
+    assert told(frame, tmp_path) == []
+
+
+def test_a_number_that_stays_missing_is_learnt_from_by_models_that_know_it(patients, tmp_path):
+    schema = described(patients, tmp_path, "--target", "disease")
+    next(field for field in schema["fields"] if field["name"] == "blood_pressure")["blank"] = "NaN"
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    done = train("table.csv", "--schema", "schema.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "train.py: table.csv: a logistic regression knows no missing values, as blood_pressure may have;"
+        " take --model boosting"
+    ]
+    for kind in ("tree", "boosting"):
+        done = train("table.csv", "--schema", "schema.json", "--model", kind, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        service = InProcess(predict.create_app(Settings(model=str(tmp_path / "model_C=1.0.bin"))).test_client())
+        example = service.get("/model").json["example"]["record"]
+        assert 0 < service.predict(example | {"blood_pressure": None}).json["disease_probability"] < 1
+        assert service.get("/").status == 200
+
+
 def test_an_edited_schema_goes_with_no_contradiction(patients, tmp_path):
     schema = described(patients, tmp_path, "--target", "disease")
     (tmp_path / "schema.json").write_text(json.dumps(schema))

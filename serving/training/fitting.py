@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from serving import distribution
 from serving.errors import BadTable
+from serving.fields import LARGEST_NUMBER
 from serving.model.figures import AUC, Choice, Decile, Probabilities, TrainingFigures
 from serving.training.table import TrainingTable
 
@@ -92,10 +93,14 @@ class Training(NamedTuple):
 def prepare(table: TrainingTable, kind: Kind = "logistic") -> Training:
     """Split a table and turn it into numbers for a kind of model.
 
-    Raises `BadTable` where it has too few rows, or too many for that kind.
+    Raises `BadTable` where it has too few rows, or too many or missing values for that kind.
     """
     if len(table.rows) < 2 * FOLDS:
         raise BadTable(f"it has {len(table.rows)} rows: too few to train on")
+    missing = [field.name for field in table.schema.fields if field.may_be_missing]
+    if kind == "logistic" and missing:
+        named = ", ".join(missing)
+        raise BadTable(f"a logistic regression knows no missing values, as {named} may have; take --model boosting")
     train, test = train_test_split(range(len(table.rows)), test_size=TEST_SHARE, random_state=RANDOM_STATE)
     vectorizer = DictVectorizer(sparse=False)
     vectorizer.fit(table.records(train))
@@ -128,19 +133,33 @@ def _scale(table: TrainingTable, vectorizer: DictVectorizer, matrix: Any) -> Sca
 
 
 def tell_all(table: TrainingTable) -> list[str]:
-    """The fields that alone tell the answer nearly perfectly: half of the rows told by what the others were."""
+    """The fields that alone tell the answer nearly perfectly, by their values or by being blank: a half of the rows
+    that is drawn, told by what the others were."""
     target = np.array(table.target)
-    first, second = target[::2], target[1::2]
+    first, second = np.array_split(np.random.default_rng(RANDOM_STATE).permutation(len(target)), 2)
+    if len({*target[second].tolist()}) < 2:
+        return []
+
+    def alone(ranking: np.ndarray) -> float:
+        return float(roc_auc_score(target[second], ranking[second]))
+
+    def either_way(ranking: np.ndarray) -> float:
+        return max(known := alone(ranking), 1 - known)
+
     found = []
     for field, values in zip(table.schema.fields, zip(*table.rows, strict=True), strict=True):
         if field.is_number:
-            known = np.array(values, dtype=float)[1::2]
+            told = either_way(np.nan_to_num(np.array(values, dtype=float), nan=-LARGEST_NUMBER))
         else:
             places = {value: place for place, value in enumerate({*values})}
             column = np.array([places[value] for value in values])
-            times, yes = (np.bincount(column[::2], weights, len(places)) for weights in (None, first))
-            known = (yes / np.maximum(times, 1))[column[1::2]]
-        if len({*second.tolist()}) > 1 and abs(roc_auc_score(second, known) - 0.5) > TELLS_ALL - 0.5:
+            times, yes = (np.bincount(column[first], weights, len(places)) for weights in (None, target[first]))
+            told = alone((yes / np.maximum(times, 1))[column])
+        if field.blank is not None:
+            # A text may have other values in the other half, such as the dates of those who have left.
+            is_blank = np.array([value == field.blank or value != value for value in values])
+            told = max(told, either_way(is_blank))
+        if told > TELLS_ALL:
             found.append(field.name)
     return found
 
@@ -217,7 +236,9 @@ def evaluate(
     by_probability = np.argsort(probabilities, kind="stable")
     false_positives, true_positives, _ = roc_curve(test.target, probabilities)
     example = training.vectorizer.transform([table.schema.example])
-    averages = np.asarray(training.train.matrix.mean(axis=0)).ravel().tolist()
+    averages = zip(
+        training.vectorizer.feature_names_, np.asarray(training.train.matrix.mean(axis=0)).ravel().tolist(), strict=True
+    )
     columns = [*zip(*table.rows, strict=True)]
     edges = {
         field.name: distribution.tenths(numbers)
@@ -239,7 +260,8 @@ def evaluate(
         ],
         roc=list(zip(false_positives.tolist(), true_positives.tolist(), strict=True)),
         thresholds=[choice(threshold, probabilities, test.target) for threshold in THRESHOLDS],
-        averages=dict(zip(training.vectorizer.feature_names_, averages, strict=True)),
+        # What is missing in some records has no average.
+        averages={feature: average for feature, average in averages if average == average},
         example_probability=float(model.predict_proba(example)[0, 1]),
         versions={"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__},
         table_sha256=fingerprint(table),
