@@ -136,6 +136,9 @@ def main() -> None:
         sys.exit(f"train.py: {error}")
     except OSError as error:
         sys.exit(f"train.py: {of_file(error)}")
+    except KeyboardInterrupt:
+        print("train.py: stopped", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

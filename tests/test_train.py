@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_another_c_names_another_file(tmp_path):
     done = train("--C", "0.5", cwd=tmp_path)
     assert "C=0.5 0.8" in done.stdout
     assert (tmp_path / "model_C=0.5.bin").exists()
+
+
+def test_a_training_that_is_stopped_says_so_in_one_line(tmp_path):
+    command = [sys.executable, "-u", ROOT / "train.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "doing validation with C=1.0\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "train.py: stopped\n")
+    assert [*tmp_path.iterdir()] == []
 
 
 def changed(published, row, column, value):
