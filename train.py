@@ -13,6 +13,7 @@ import serving  # noqa: F401 (it says which Python is needed)
 try:
     import msgspec
 
+    from serving import whole_file
     from serving.errors import BadTable, of_file
     from serving.model import file
     from serving.options import number
@@ -98,6 +99,8 @@ def main() -> None:
         schema=args.schema,
     )
     try:
+        if not args.describe:
+            whole_file.require(output)
         if args.table and args.table.is_file() and not args.describe:
             print(f"reading {args.table}", flush=True)
         records, said = any_table.read(args.table, asked) if args.table else (telecom.packaged(), [])

@@ -1,6 +1,7 @@
 """`python train.py` as a user runs it."""
 
 import io
+import os
 import pickle
 import signal
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import MODEL_FILE, ROOT
 
+from serving import whole_file
 from serving.errors import BadTable
-from serving.training import table, telecom
+from serving.training import fitting, table, telecom
 
 
 def train(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
@@ -169,8 +171,30 @@ def test_what_is_not_a_table_is_refused(refused, content, said):
         (["--threshold", "0"], "the table is missing that --threshold says"),
         (["--describe", "--schema", "s.json"], "the table is missing that --schema says"),
         (["--output", "nowhere/model.bin"], "nowhere/model.bin: cannot be written: No such file"),
-        (["--output", "."], "cannot be written"),
+        (["--output", "."], ".: cannot be written: it is a folder"),
+        (["--output", os.devnull], f"{os.devnull}: cannot be written: it is no regular file"),
     ],
 )
-def test_bad_arguments_are_refused(refused, arguments, said):
+def test_bad_arguments_are_refused_before_anything_is_fitted(refused, monkeypatch, arguments, said):
+    monkeypatch.setattr(fitting, "prepare", None)
     refused(*arguments, said=said)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_symbolic_link_stays_one_and_its_file_is_written(tmp_path, is_there):
+    file, link = tmp_path / "models" / "m.bin", tmp_path / "m.bin"
+    file.parent.mkdir()
+    if is_there:
+        file.write_bytes(b"old")
+    link.symlink_to("models/m.bin")
+    whole_file.write(link, b"new")
+    assert link.is_symlink()
+    assert [*file.parent.iterdir()] == [file]
+    assert file.read_bytes() == b"new"
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="cannot be written: it is no regular file"):
+        whole_file.write(tmp_path / "pipe", b"new")
+    assert (tmp_path / "pipe").is_fifo()
