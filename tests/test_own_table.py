@@ -421,6 +421,13 @@ def test_a_table_without_a_header_gets_one(patients, tmp_path):
     assert json.loads(done.stdout) == expected
 
 
+@pytest.mark.parametrize("target", ["Left", "churn"])
+def test_a_header_that_has_the_target_is_one_though_the_others_are_years(patients, tmp_path, target):
+    frame = patients[["Age", "Smoker", "Disease"]].set_axis(["2019", "2020", target], axis=1)
+    schema = described(frame, tmp_path, *(["--target", "left"] if target == "Left" else []))
+    assert [field["name"] for field in schema["fields"]] == ["2019", "2020"]
+
+
 def test_rows_without_an_answer_are_left_out_or_a_no(patients, tmp_path):
     frame = patients.copy()
     frame.loc[:9, "Disease"] = ""

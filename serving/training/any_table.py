@@ -62,8 +62,9 @@ def read(path: Path, asked: Asked) -> tuple[TrainingTable, list[str]]:
 
 def _of_text(text: TextTable, asked: Asked) -> tuple[TrainingTable, list[str]]:
     given = _schema(asked.schema) if asked.schema else None
-    _require_names(text, asked)
     answer = asked.target or (given.target if given else CHURN)
+    if not asked.names and canonical(answer) not in map(canonical, text.header):
+        _require_names(text)
     if not (asked.target or given) and CHURN not in columns.names(text.header):
         raise BadTable(f"it has no column {CHURN}: say which holds the answer with --target COLUMN{_could_be(text)}")
     place = table.place_of(text, answer)
@@ -92,11 +93,11 @@ def _of_text(text: TextTable, asked: Asked) -> tuple[TrainingTable, list[str]]:
     return table.records(text, schema, [answers[row] for row in answered]), [*said, *_in_lines(described)]
 
 
-def _require_names(text: TextTable, asked: Asked) -> None:
+def _require_names(text: TextTable) -> None:
     """Raise `BadTable` where the header looks like a row."""
     numbers = [title for title in text.header if columns.is_number(title)]
     blanks = sum(not title.strip() for title in text.header)
-    if numbers and 2 * (len(numbers) + blanks) >= len(text.header) and not asked.names:
+    if numbers and 2 * (len(numbers) + blanks) >= len(text.header):
         shown = ", ".join(numbers[:3])
         raise BadTable(
             f"its first row has numbers where names should be ({shown}); name its columns with --columns a,b,c"
