@@ -190,6 +190,8 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
         elif isinstance(given, bool):
             if self.booleans:
                 return given
+            if self.spellings.keys() - CANONICAL_BLANKS == {"true", "false"}:
+                return self.texts[self.spellings["true" if given else "false"]]
         elif isinstance(given, int | float):
             whole = int(given) if isinstance(given, float) and given.is_integer() else given
             if self.is_category:

@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 
 from predict import create_app
 from serving import schema as schemas
-from serving.fields import Field
+from serving.fields import Constraints, Field
 from serving.model.stand_ins import BadModel
 from serving.web.metrics import meter
 from serving.web.settings import Settings
@@ -323,6 +323,26 @@ def test_what_is_meant_by_a_value_of_a_field_that_takes_either(given, from_text,
     else:
         assert (found := SOME.read(given, from_text)) == meant
         assert type(found) is type(meant)
+
+
+@pytest.mark.parametrize(
+    ("values", "meant"),
+    [
+        (("False", "True"), ["True", "False"]),
+        (("false", "true", "NA"), ["true", "false"]),
+        (("no", "yes"), None),
+        (("false", "true", "perhaps"), None),
+        ((0, 1), None),
+    ],
+)
+def test_true_and_false_are_the_two_texts_that_say_so(values, meant):
+    is_text = isinstance(values[0], str)
+    field = Field("f", "string" if is_text else "integer", constraints=Constraints(enum=values))
+    if meant is None:
+        with pytest.raises(ValueError, match=r"^$"):
+            field.read(True)
+    else:
+        assert [field.read(True), field.read(False)] == meant
 
 
 def test_a_number_beyond_the_training_table_is_said_and_a_filled_blank_is_not(service: Service, customer):
