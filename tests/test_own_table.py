@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 import predict
 import train as train_script
 from serving.errors import BadTable
-from serving.training import any_table, fitting
+from serving.training import any_table, columns, fitting
 from serving.training.any_table import Asked
 from serving.web.settings import Settings
 
@@ -563,6 +564,28 @@ def test_a_name_that_ends_in_id_by_chance_is_none(patients, tmp_path):
     schema = described(frame, tmp_path, "--target", "Disease")
     assert schema["id"] == "customerid"
     assert "amount_paid" in [field["name"] for field in schema["fields"]]
+
+
+@pytest.mark.parametrize(
+    ("title", "is_id"),
+    [
+        *[
+            (title, True)
+            for title in ("EmployeeNumber", "patient_nbr", "SK_ID_CURR", "account no", "Kunden-Nr.", "Phone")
+        ],
+        *[
+            (title, False)
+            for title in ("number_of_rooms", "no_of_children", "Phone Calls", "Casino", "Volcano", "Idle")
+        ],
+    ],
+)
+def test_a_word_of_its_name_tells_an_id_where_it_differs_in_each_row(title, is_id):
+    def column(cells: Sequence[object]) -> columns.Column:
+        plain = [lambda text: text]
+        return columns.look([title], [[*map(str, cells)]], plain, "disease", columns.Choices())[0]
+
+    assert (column(range(100, 500)).kind == "id") == is_id
+    assert column([row % 7 for row in range(400)]).kind == "whole number"
 
 
 def test_a_value_that_looks_like_a_comparison_is_the_value(patients, tmp_path):

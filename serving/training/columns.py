@@ -16,11 +16,12 @@ from serving.tables.numbers import Cells, Conventions, Plain, with_point, withou
 # A text with more values, or with another one in more than half of the rows, would be learnt by heart.
 MOST_TEXTS, MOST_DIFFERENT = 1000, 0.5
 
-# What columns are called that name the records, and those that name the rows, by pandas and R too.
-ID_NAMES = ("id", "key", "uuid", "guid", "number", "no", "nr")
-ROW_NAMES = ("row", "index", "unnamed:_0", "rownames", "rowname")
+# The last word of what columns are called that name the records, and what those are that name the rows, by pandas and R
+# too.
+ID_WORDS = ("id", "key", "uuid", "guid", "number", "no", "nr", "nbr", "num", "phone")
+ROW_NAMES = ("row", "index", "unnamed:_0", "rownames", "rowname", "rownumber", "row_number")
 
-_ends_with_id = re.compile(r"[a-z]I[Dd]$").search
+_words = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])").split
 
 # How a blank text counts, as in the course.
 BLANK_TEXT = "NA"
@@ -184,6 +185,6 @@ def _number_field(title: str, name: str, numbers: list[float], is_whole: bool, h
 
 
 def _is_called_id(title: str) -> bool:
-    """Whether a column's name says so: ID, patient_id and customerID do, and paid does not."""
-    name = canonical(title)
-    return name in ID_NAMES or name.startswith("id_") or name.endswith("_id") or bool(_ends_with_id(title.strip()))
+    """Whether a column's name says so: ID, SK_ID_CURR, customerID and account no do, paid and number_of_rooms not."""
+    words = [word.lower() for word in _words(title) if word]
+    return "id" in words or any(word in ID_WORDS for word in words[-1:])
