@@ -355,6 +355,19 @@ def test_what_is_left_out_is_said_with_the_option_that_keeps_it(patients, tmp_pa
     assert kinds.items() >= told.items()
 
 
+@pytest.mark.parametrize("time", ["", " 08:30", "T08:30:00Z"])
+def test_dates_are_left_out_unless_they_are_kept(patients, tmp_path, time):
+    table = written(
+        patients.assign(Seen=[f"2024-05-{1 + row % 28:02}{time}" if row % 5 else "" for row in range(400)]),
+        tmp_path / "table.csv",
+    )
+    _, said = any_table.read(table, Asked(target="Disease"))
+    [line] = [line for line in said if line.startswith("Seen ")]
+    assert line.endswith("left out: dates: a later one would be no value that it knows (--keep Seen)")
+    records, _ = any_table.read(table, Asked(target="Disease", keep=("Seen",)))
+    assert "seen" in records.schema.names
+
+
 def test_a_text_may_have_a_thousand_values_and_as_many_as_half_of_the_rows(tmp_path):
     frame = pd.DataFrame({"thousand": [f"text {row % 1000}" for row in range(2002)]})
     frame["more"] = [f"text {row % 1001}" for row in range(2002)]

@@ -23,6 +23,9 @@ ROW_NAMES = ("row", "index", "unnamed:_0", "rownames", "rowname", "rownumber", "
 
 _words = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])").split
 
+# A date as ISO 8601 writes it, with or without a time, in canonical spelling.
+_is_date = re.compile(r"\d{4}-\d\d-\d\d([t_]\d\d:.*)?", re.ASCII).fullmatch
+
 # How a blank text counts, as in the course.
 BLANK_TEXT = "NA"
 
@@ -135,6 +138,8 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
         kind = "two values" if field.values else "whole number" if is_whole else "number"
         shown = f"{min(numbers):g} to {max(numbers):g}" + (f", {blanks:,} blank" if blanks else "")
         return Column(title, name, kind, shown, field, int(usual) if is_whole else usual)
+    if all(map(_is_date, texts)) and not is_kept:
+        return left_out(f"dates: a later one would be no value that it knows (--keep {title})")
     if (is_different or len(texts) > MOST_TEXTS) and not is_kept:
         if _is_called_id(title) and choices.id is None and len(texts) == len(cells):
             return Column(title, name, "id", some)
