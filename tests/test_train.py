@@ -13,7 +13,8 @@ from conftest import MODEL_FILE, ROOT
 
 from serving import whole_file
 from serving.errors import BadTable
-from serving.training import fitting, table, telecom
+from serving.training import any_table, fitting, table, telecom
+from serving.training.any_table import Asked
 
 
 def train(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
@@ -52,6 +53,14 @@ def test_the_lower_case_csv_gives_the_same_bytes_with_no_other_columns(trained, 
     lower.to_csv(tmp_path / "lower.csv", index=False)
     assert train(tmp_path / "lower.csv", "--output", tmp_path / "m.bin").returncode == 0
     assert (tmp_path / "m.bin").read_bytes() == trained[0].read_bytes()
+
+
+def test_columns_that_the_telecom_company_has_not_are_named(published, tmp_path):
+    published.assign(Region="north", **{"Tariff 2": 1}).to_csv(tmp_path / "table.csv", index=False)
+    found, said = any_table.read(tmp_path / "table.csv", Asked())
+    named = "left out, since the telecom company has no such columns: Region, Tariff 2"
+    assert said == [f"{named} (--keep Region trains on them too)"]
+    assert found == telecom.of_text(table.of_frame(published))
 
 
 def test_the_committed_model_is_the_one_that_training_gives(trained, pair):

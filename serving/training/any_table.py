@@ -52,7 +52,9 @@ def read(path: Path, asked: Asked) -> tuple[TrainingTable, list[str]]:
     is_usual = replace(asked, target=None, names=(), threshold=None) == Asked()
     if is_usual and canonical(asked.target or CHURN) == CHURN and telecom.is_like(text.header):
         found = telecom.of_text(text)
-        said: list[str] = []
+        others = [each for each in text.header if canonical(each) not in {*found.schema.names, CHURN, found.schema.id}]
+        named = f"left out, since the telecom company has no such columns: {', '.join(others)}"
+        said = [f"{named} (--keep {others[0]} trains on them too)"] if others else []
     else:
         found, said = _of_text(text, asked)
     if asked.threshold is not None:
