@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import termios
@@ -23,7 +24,7 @@ import pytest
 import trustme
 from conftest import GUNICORN, ROOT, free_port, run, running, wait_until
 
-from serving.campaign import sending
+from serving.campaign import BadCampaign, letters, sending
 from serving.campaign.letters import Person
 
 TEMPLATE = """\
@@ -153,11 +154,11 @@ def test_who_unsubscribed_is_skipped(inbox, tmp_path):
     done = send(plan, inbox, "--skip", str(skip))
     assert "letters from Zoë <zoe@shop.example>: 3, and 2 skipped" in done.stdout
     assert inbox.addresses() == ["a0@example.com", "a2@example.com", "a4@example.com"]
-    skip.write_text("nobody here\n")
+    skip.write_text("who\nnobody here\n")
     refused(send(plan, inbox, "--skip", str(skip)), "gone.csv", "no address")
-    skip.write_text("")
-    assert send(plan, inbox, "--skip", str(skip)).returncode == 0
-    assert len(inbox) == 5
+    for empty in ("", "email\n"):
+        skip.write_text(empty)
+        assert letters.addresses(skip) == set()
 
 
 def test_who_is_refused_for_now_is_tried_again_and_who_is_refused_for_good_is_noted(inbox, tmp_path):
@@ -614,6 +615,38 @@ def test_who_was_refused_is_written_to_at_a_corrected_address(inbox, tmp_path):
     assert inbox.addresses() == ["a@example.com", "corrected@example.com"]
 
 
+@pytest.mark.parametrize("state", [sending.WAITING, sending.REFUSED, sending.SENDING])
+def test_who_has_a_letter_gets_none_whatever_else_is_noted_of_them(inbox, tmp_path, state):
+    plan = planned(tmp_path, "new@example.com")
+    assert send(plan, inbox).returncode == 0
+    with contextlib.closing(sqlite3.connect(plan.with_suffix(".sqlite"), isolation_level=None)) as database:
+        values = "'old@example.com', id, probability, ?, at, message_id, '450 later'"
+        database.execute(f"INSERT INTO letters SELECT {values} FROM letters", [state])
+    for old, new in (("new@", "old@"), ("old@", "another@")):
+        plan.write_text(plan.read_text().replace(old, new))
+        done = send(plan, inbox, "--retry-refused", "--retry-unknown")
+        assert "with the mail server: 1 of 1 letter\n" in done.stdout
+    assert len(inbox) == 1
+
+
+def test_two_people_with_one_letter_are_two(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com", "never@example.com")
+    send(plan, inbox)
+    plan.write_text(plan.read_text().replace("a@", "c@").replace("never@", "a@"))
+    done = send(plan, inbox)
+    assert "with the mail server: 2 of 2 letters" in done.stdout
+    assert done.returncode == 0
+    assert len(inbox) == 1
+
+
+def test_refusals_stop_nothing_where_a_letter_was_sent_before(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com", *(f"never{number}@example.com" for number in range(4)))
+    for _ in range(2):
+        done = send(plan, inbox, "--retry-refused")
+        assert done.returncode == 0
+        assert "refused for good: 4 letters" in done.stdout
+
+
 def test_what_is_counted_is_the_plans_people(inbox, tmp_path):
     plan = planned(tmp_path, *FIVE)
     assert send(plan, inbox).returncode == 0
@@ -645,6 +678,32 @@ def test_addresses_that_are_skipped_are_found_wherever_they_stand(inbox, tmp_pat
     assert inbox.addresses() == ["a0@example.com", "a4@example.com"]
     (tmp_path / "gone.txt").write_text(f"{text}x@@y\n")
     refused(send(planned(tmp_path, *FIVE), inbox, "--skip", str(tmp_path / "gone.txt")), "x@@y", "is no address")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "email=bob@x.com",
+        "https://s/u?email=Bob@x.com&x=1",
+        "https://s/u?email%3Dbob%40x.com",
+        "alice@x.com/bob@x.com",
+        *(f"{sign}bob@x.com{sign}" for sign in "*_-+#`!$%^~|&?'"),
+        "{bob@x.com}",
+        "**_bob@x.com_**",
+    ],
+)
+def test_signs_around_an_address_keep_nobody_from_being_skipped(tmp_path, cell):
+    (tmp_path / "gone.txt").write_text(f"who\n{cell}\n")
+    assert "bob@x.com" in letters.addresses(tmp_path / "gone.txt")
+
+
+@pytest.mark.parametrize("cell", ["zoë.bob@x.com", "zoëbob@x.com", "zoë-bob@x.com", "ø_bob@x.com", ".bob@x.com"])
+def test_the_end_of_anothers_address_skips_nobody(tmp_path, cell):
+    (tmp_path / "gone.txt").write_text(f"who\n{cell}\n")
+    with pytest.raises(BadCampaign, match="is no address"):
+        letters.addresses(tmp_path / "gone.txt")
+    (tmp_path / "gone.txt").write_text("who\nann.bob@x.com\nann+bob@x.com\no'bob@x.com\n")
+    assert "bob@x.com" not in letters.addresses(tmp_path / "gone.txt")
 
 
 def test_long_subjects_and_links_arrive_as_they_are(inbox, tmp_path):

@@ -8,6 +8,7 @@ from email.mime.text import MIMEText
 from email.policy import compat32
 from email.utils import format_datetime, formataddr, localtime
 from pathlib import Path
+from urllib.parse import unquote
 
 from msgspec import Struct
 
@@ -31,7 +32,8 @@ _field = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 # What ends a line for somebody, or is no letter: none of it stands in a header.
 _ends_line = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 _is_link = re.compile(r"(mailto:|https?://)[!-;=?-~]+").fullmatch
-_addresses = re.compile(rf"{ATOM}(?:\.{ATOM})*@(?:{LABEL}\.)+{LABEL}").finditer
+# Not from within a name on, but also behind signs that an atom may have and real names have not: email=zoe@example.com
+_addresses = re.compile(rf"(?<![\w.'+-])(?=({ATOM}(?:\.{ATOM})*@(?:{LABEL}\.)+{LABEL}))").finditer
 _ADDRESS = rf"{ATOM}(?:\.{ATOM})*@{LABEL}(?:\.{LABEL})*"
 _sender = re.compile(rf'(?:"?(?P<name>[^<>"]*?)"?\s*<(?P<named>{_ADDRESS})>|(?P<bare>{_ADDRESS}))').fullmatch
 
@@ -96,11 +98,12 @@ def addresses(path: Path) -> set[str]:
     found: set[str] = set()
     wrong = []
     for cell in [*header, *(cell for row in rows for cell in row)]:
-        of_cell = {each[0].lower() for each in _addresses(cell)}
-        found |= of_cell | {each.lstrip("'") for each in of_cell}
-        if "@" in cell and not of_cell:
+        text = f"{cell}\n{unquote(cell)}"  # it may be out of a link
+        of_cell = {each[1].lower() for each in _addresses(text)}
+        found |= of_cell | {each.lstrip("-_+'") for each in of_cell}
+        if "@" in text and not of_cell:
             wrong.append(f"{cell!r} is no address")
-    _refuse(path, wrong or ([] if found else ["there is no address in it"]))
+    _refuse(path, wrong or ([] if found or not rows else ["there is no address in it"]))
     return found
 
 

@@ -42,8 +42,9 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 # more of the disk than what was noted before, or a disk that is full could leave it unknown.
 ROOM = 100
 
-# Of a letter: under way (later that is: unknown), with the server, refused for now, and refused for good.
-SENDING, SENT, WAITING, REFUSED = "sending", "sent", "waiting", "refused"
+# Of a letter: refused for now, and for good, under way (later that is: unknown), and with the server; of what is known
+# of somebody the last one counts.
+STATES = WAITING, REFUSED, SENDING, SENT = "waiting", "refused", "sending", "sent"
 
 
 class Noted(NamedTuple):
@@ -77,9 +78,10 @@ class Outbox:
         self._run("UPDATE letters SET state = state")  # takes the lock until this process ends
 
     def letters(self) -> dict[str, Noted]:
-        """What became of the letters, by address in lower case and by id."""
+        """What became of the letters, by address in lower case and by id: of several the furthest."""
         said = "iif(trim(answer) = '', message_id, answer)"
         found = [Noted(*row) for row in self._run(f"SELECT email, id, probability, state, {said} FROM letters")]
+        found.sort(key=lambda each: STATES.index(each.state))
         return {f"id {each.id}": each for each in found} | {each.email: each for each in found}
 
     def begin(self, person: Person, message_id: str) -> str:
@@ -177,6 +179,7 @@ class Sending:
         Raises `BadCampaign` where no letter can be sent.
         """
         pauses = iter(PAUSES)
+        self._has_sent = any(each.state == SENT for each in outbox.letters().values())
         try:
             while people:
                 left = self._one_round(people, outbox, told)
@@ -288,9 +291,9 @@ def send(
     except BadCampaign as early:
         failure = str(early)
     noted = outbox.letters()
-    by_state: dict[str, dict[str, str]] = {state: {} for state in (SENT, SENDING, REFUSED, WAITING)}
+    by_state: dict[str, list[Noted]] = {state: [] for state in STATES}
     for found in filter(None, (_noted(noted, person) for person in chosen)):
-        by_state[found.state][found.email] = found.said
+        by_state[found.state].append(found)
     left = len(chosen) - sum(len(by_state[state]) for state in (SENT, SENDING, REFUSED))
     lines = reporting.lines(
         FOLDER / "sent.txt", **by_state, left=left, number=len(chosen), most=MOST_NAMED, outbox=outbox.path.name
@@ -306,5 +309,6 @@ def _is_to_be_sent(person: Person, found: Noted | None, again: set[str]) -> bool
 
 
 def _noted(noted: dict[str, Noted], person: Person) -> Noted | None:
-    """What is known of somebody's letter, by the address or, where that was changed since, by the id."""
-    return noted.get(person.email.lower()) or noted.get(f"id {person.id}")
+    """What is known of somebody's letter: by the address or, where that was changed since, by the id."""
+    found = filter(None, map(noted.get, (person.email.lower(), f"id {person.id}")))
+    return max(found, key=lambda each: STATES.index(each.state), default=None)
