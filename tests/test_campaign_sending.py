@@ -147,6 +147,13 @@ def test_an_address_that_a_spreadsheet_was_kept_from_is_the_address(inbox, tmp_p
     assert inbox.addresses() == ["=a@example.com", "'b@example.com"]
 
 
+def test_a_name_that_a_spreadsheet_was_kept_from_is_the_name(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com")
+    plan.write_text(plan.read_text().replace("Zoë 0", "\"O'Neill, '-Bob\""))
+    assert send(plan, inbox).returncode == 0
+    assert "Dear O'Neill, -Bob," in inbox.messages()[0].get_content()
+
+
 def test_who_unsubscribed_is_skipped(inbox, tmp_path):
     plan = planned(tmp_path, *(f"a{number}@example.com" for number in range(5)))
     skip = tmp_path / "gone.csv"
@@ -385,12 +392,15 @@ def test_a_sender_who_is_not_let_in_is_nobodys_refusal(tmp_path):
         ("Subject: hello\n\nDear {first name}, {", "a single { begins or ends no field"),
         ("Subject: hello\n\nDear {first name}}", "a single } begins or ends no field"),
         ("Subject: for {first name}{empty}\n\nDear", "row 2 of the plan: {empty} is blank there"),
+        ("Subject: for {twice}\n\nDear", "{twice} is blank there, or two columns have the name"),
+        ("Subject: for {Discount}\n\nDear", "{Discount} is blank there, or two columns have the name"),
         ("Subject: hello {first name.__class__}\n\nDear", "is none of its columns"),
         ("Subject: Größe\n\n".encode("latin-1"), "is not in UTF-8"),
     ],
 )
 def test_a_template_that_does_not_fit_is_told_before_the_first_letter(inbox, tmp_path, template, said):
-    plan = planned(tmp_path, "a@example.com", "b@example.com", empty="")
+    twice = {"Twice": "1", "twice": "2", "discount": "30", "Discount": "40"}
+    plan = planned(tmp_path, "a@example.com", "b@example.com", empty="", **twice)
     (tmp_path / "mail.txt").write_bytes(template if isinstance(template, bytes) else template.encode())
     refused(send(plan, inbox), said)
     assert len(inbox) == 0
@@ -589,9 +599,18 @@ def test_a_plan_of_the_same_name_and_other_people_is_told(inbox, tmp_path):
     refused(send(plan, inbox), "campaign.sqlite tells of a letter", "another plan", "another name")
     plan.write_text(old.replace("discount", "control"))
     refused(send(plan, inbox), "another plan")
-    plan.write_text(old.replace("0.75", "0.7500000001"))  # a spreadsheet has saved it
-    assert send(plan, inbox).returncode == 0
+    # A spreadsheet has saved it.
+    for saved in (old.replace("0.75", "0.7500000001"), old.replace("0.75", "0.8"), old.replace("0.75", "7.5E-01")):
+        plan.write_text(saved)
+        assert send(plan, inbox).returncode == 0
     assert len(inbox) == 5
+
+
+def test_blank_cells_that_a_spreadsheet_has_not_saved_are_blank(inbox, tmp_path):
+    plan = planned(tmp_path, "a@example.com", note="", more="")
+    plan.write_text(plan.read_text().replace("Zoë 0,,", "Zoë 0"))
+    assert send(plan, inbox).returncode == 0
+    assert len(inbox) == 1
 
 
 def test_who_was_written_to_is_not_written_to_at_another_address(inbox, tmp_path):

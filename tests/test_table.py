@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import random
 import re
 import socket
 import tempfile
@@ -17,7 +18,7 @@ import predict
 from serving import spool
 from serving.errors import BadTable
 from serving.prediction import Predictor
-from serving.tables import reader, text
+from serving.tables import formulas, reader, text
 from serving.tables import scored as table
 from serving.tables.rows import RowReader
 from serving.training.telecom import SCHEMA
@@ -209,6 +210,15 @@ def test_a_formula_comes_back_inert(service, rows, formula):
 def test_what_is_no_formula_stays_as_it_is(rows, harmless):
     rows[1][0] = harmless
     assert scored(in_process, written(rows))[1][0] == harmless
+
+
+def test_of_what_was_made_inert_the_original_is_known():
+    chance = random.Random(3)
+    for _ in range(20_000):
+        text = "".join(chance.choices("=-+@\uff1d, ;\n\"'5a", k=chance.randrange(8)))
+        cell = formulas.inert(text)
+        assert formulas.inert(formulas.original(cell)) == cell
+        assert formulas.original(cell) == text or "'" in text
 
 
 def test_a_header_that_lacks_fields_is_a_422_that_names_them(service, rows):

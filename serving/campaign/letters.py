@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from email.charset import QP, Charset
 from email.header import Header
 from email.mime.text import MIMEText
 from email.policy import compat32
 from email.utils import format_datetime, formataddr, localtime
+from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -57,6 +59,11 @@ class Person(Struct, frozen=True):
         return value(self.cells["probability"])
 
     @property
+    def rounding(self) -> float:
+        """How much a program may have changed the probability by saving it: half of the last place that is written."""
+        return 10.0 ** int(Decimal(self.cells["probability"].replace(",", ".")).as_tuple().exponent) / 2
+
+    @property
     def group(self) -> str:
         return self.cells["group"]
 
@@ -69,12 +76,13 @@ def read(path: Path) -> list[Person]:
         raise BadCampaign(f"{path} is no plan: it has not one column {', '.join(missing)}")
     people, wrong, seen = [], [], dict[tuple[str, str], int]()
     for number, cells in enumerate(rows, 2):
-        person = Person(number, dict(zip(names, map(plain, cells), strict=False)))
+        named = zip_longest(names, cells[: len(names)], fillvalue="")  # blank ones at the end may not have been saved
+        person = Person(number, {name: plain(cell) if names.count(name) == 1 else "" for name, cell in named})
         if not any(person.cells.values()):  # emptied, and not deleted
             continue
         people.append(person)
         try:
-            if len(cells) != len(header) or not 0 <= person.probability <= 1:
+            if len(cells) > len(header) or not 0 <= person.probability <= 1:
                 raise ValueError
         except ValueError:
             wrong.append(f"row {number}: its cells are not those of the header, or its probability is none")
@@ -180,7 +188,7 @@ def _filled(text: str, values: dict[str, str]) -> str:
         if canonical(found[1]) not in values:
             raise ValueError(f"{found[0]} is none of its columns: {', '.join(values)}")
         if not (cell := values[canonical(found[1])]):
-            raise ValueError(f"{found[0]} is blank there")
+            raise ValueError(f"{found[0]} is blank there, or two columns have the name")
         return cell
 
     return _field.sub(filling, text)

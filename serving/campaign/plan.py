@@ -20,7 +20,7 @@ from serving.campaign import FOLDER, BadCampaign
 from serving.campaign.service import NoReasons, Served, Service
 from serving.fields import canonical
 from serving.schema import Schema
-from serving.tables.formulas import inert
+from serving.tables.formulas import inert, original
 from serving.tables.reader import Table
 
 # The plan's columns; the table's others that are no fields of the model follow them.
@@ -73,9 +73,8 @@ class Row(NamedTuple):
 
 
 def plain(cell: str) -> str:
-    """What stood in a cell before an apostrophe kept it from being a formula, without blanks around it."""
-    text = cell.strip(" \t\r\n")
-    return text[1:] if text[:1] == "'" and inert(text[1:]) == text else text
+    """What stood in a cell before apostrophes kept it from being a formula, without blanks around it."""
+    return original(cell.strip(" \t\r\n"))
 
 
 def value(probability: str) -> float:

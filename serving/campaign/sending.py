@@ -29,7 +29,7 @@ PATIENCE = 300
 # Refusals for good, before anybody's letter was taken, that are the sender's matter and not those people's.
 MOST_REFUSED = 3
 
-# How much a program may change a probability by saving it.
+# How much a probability may differ from itself, beside what a program has rounded by saving it.
 ROUNDED = 1e-6
 
 # Letters that are named of each kind.
@@ -280,9 +280,11 @@ def send(
     noted = outbox.letters()
     for person in people:
         found = _noted(noted, person)
-        if found and (person.group == CONTROL or abs(found.probability - person.probability) > ROUNDED):
+        differs = found and abs(found.probability - person.probability) > ROUNDED + person.rounding
+        if found and (differs or person.group == CONTROL):
             said = f"{outbox.path} tells of a letter to {found.email} that was sent by another plan than {plan}"
-            raise BadCampaign(f"{said}: give this one another name")
+            said += f" (its probability was {found.probability}): go on with that one"
+            raise BadCampaign(f"{said}; under another name, this one writes to all of its people again")
     todo = [each for each in chosen if _is_to_be_sent(each, _noted(noted, each), again)]
     failure = ""
     try:

@@ -12,6 +12,9 @@ _ENDS = r",;\t|\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 _parts = re.compile(rf"[{_ENDS}]|[^{_ENDS}]+").findall
 _BEFORE = ' "\u00a0\u3000'
 
+# An apostrophe that keeps what follows from being a formula.
+_put = re.compile(rf"(^|[{_ENDS}])([{_BEFORE}]*)'(?=[{re.escape(_SIGNS)}])")
+
 # Every formula has such a place, and few other texts have: it is found several times as fast.
 may_have_formula = re.compile(rf'(?<![^\s"{_ENDS}])[{re.escape(_SIGNS)}]').search
 
@@ -24,6 +27,12 @@ def inert(cell: str) -> str:
     if not may_have_formula(cell) or _is_harmless(cell):
         return cell
     return "".join(map(_inert_part, _parts(cell)))
+
+
+def original(cell: str) -> str:
+    """The cell that `inert` made this of, or the same where it would not have made it."""
+    found = _put.sub(r"\1\2", cell)
+    return found if inert(found) == cell else cell
 
 
 def _inert_part(part: str) -> str:
