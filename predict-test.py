@@ -44,7 +44,11 @@ CUSTOMER = {
 
 def predict_url(text: str) -> str:
     """The address of /predict for what a user types: a bare host, a service's root, or all of it."""
-    url = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        url = urlsplit(text if "://" in text else f"http://{text}")
+        (url.hostname or "").encode("idna")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no address: {error}") from error
     return url._replace(path="/predict" if url.path in ("", "/") else url.path).geturl()
 
 

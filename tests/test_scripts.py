@@ -94,6 +94,11 @@ def test_the_smoke_check_fails_in_one_line_when_nobody_answers():
     assert "make serve" in done.stderr
 
 
+@pytest.mark.parametrize("url", ["http://a..b", "http://[::1", f"{'a' * 64}.example"])
+def test_the_smoke_check_says_what_is_no_address(url):
+    assert f"argument --url: {url} is no address: " in run("predict-test.py", "--url", url).stderr.splitlines()[-1]
+
+
 def test_the_smoke_check_says_where_to_look_when_a_connection_ends_without_an_answer():
     # As from a container whose service listens on another port, or on its own 127.0.0.1.
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -43,7 +43,8 @@ class Service:
     def __init__(self, address: str, api_key: str | None = None):
         try:
             url = urlsplit(address if "://" in address else f"http://{address}")
-            is_one = url.port != 0 and url.hostname and not url.username and url.scheme in ("http", "https")
+            has_host = (url.hostname or "").encode("idna")  # or it raises
+            is_one = url.port != 0 and has_host and not url.username and url.scheme in ("http", "https")
         except ValueError as error:
             raise BadCampaign(f"--url {address} is no address: {error}") from error
         if not is_one:
