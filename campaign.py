@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -45,8 +47,13 @@ def arguments() -> argparse.Namespace:
     add("--api-key", default=os.environ.get("SERVING_API_KEY"), help="(default: $SERVING_API_KEY)")
     add("--budget", type=number(1, kind=int), metavar="N", help="choose so many, the most probable")
     add("--threshold", type=number(0, 1), metavar="P", help="choose those of at least this probability")
-    add("--value", type=number(0), metavar="MONEY", help="what one who is kept is worth; with --cost: choose who pays")
-    add("--cost", type=number(0), metavar="MONEY", help="what a letter and its discount cost")
+    add(
+        "--value",
+        type=number(0, 1e12),
+        metavar="MONEY",
+        help="what one who is kept is worth; with --cost: choose who pays",
+    )
+    add("--cost", type=number(0, 1e12), metavar="MONEY", help="what a letter and its discount cost")
     add("--control", type=number(0, 1), default=0.1, metavar="SHARE", help="left alone (default: %(default)s)")
     add("--seed", type=number(0, kind=int), default=1, help="of who is left alone (default: %(default)s)")
     add("--email", metavar="COLUMN", help="the addresses (default: the first column with mail in its name)")
@@ -72,8 +79,8 @@ def arguments() -> argparse.Namespace:
     add("--id", metavar="COLUMN", help="(default: that of the plan's table)")
     add("--target", metavar="COLUMN", help="(default: what the model is about)")
     add("--positive", metavar="VALUE", help="the value that is a yes, where they are not yes and no")
-    add("--value", type=number(0), metavar="MONEY", help="what one who was kept is worth")
-    add("--cost", type=number(0), metavar="MONEY", help="what a letter and its discount cost")
+    add("--value", type=number(0, 1e12), metavar="MONEY", help="what one who was kept is worth")
+    add("--cost", type=number(0, 1e12), metavar="MONEY", help="what a letter and its discount cost")
     add("--report", type=file(".html"), default=Path("campaign.html"), metavar="FILE", help="(default: %(default)s)")
     args = parser.parse_args()
     if args.command == "plan":
@@ -96,7 +103,12 @@ def send(args: argparse.Namespace) -> int:
     group = [each for each in people if each.group == plan.LETTER]
     chosen = [each for each in group if each.email.lower() not in skipped]
     more = {"discount": args.discount or "25"} if args.discount or "discount" not in people[0].cells else {}
-    sender = args.sender or f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        sender = args.sender or f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError) as error:  # a container's user may have no name
+        raise BadCampaign(
+            "who you are on this machine is not known: say with --from who the letters are from"
+        ) from error
     written = letters.Letters(args.template, sender, more, args.unsubscribe)
     written.check(chosen)
     print(f"letters from {sender}: {len(chosen):,}, and {len(group) - len(chosen):,} skipped", flush=True)
@@ -117,15 +129,20 @@ def send(args: argparse.Namespace) -> int:
 
 
 def stopped_by_signals() -> Event:
-    """What Ctrl-C and SIGTERM set: the letter that is under way is sent and noted. The second one ends at once."""
+    """What Ctrl-C, SIGTERM and SIGHUP set: the letter under way is sent and noted. The second one ends at once."""
     stop = Event()
+    heeded = [signal.SIGINT, signal.SIGTERM]
+    if getattr(signal, "SIGHUP", None) and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
+        heeded.append(signal.SIGHUP)
 
-    def end(number: int, _: object) -> None:
+    def end(*_: object) -> None:
         stop.set()
-        signal.signal(number, signal.SIG_DFL)
-        print("campaign.py: ending after this letter", file=sys.stderr)
+        for each in heeded:
+            signal.signal(each, signal.SIG_DFL)
+        with suppress(OSError):  # the terminal may be gone
+            print("campaign.py: ending after this letter", file=sys.stderr)
 
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in heeded:
         signal.signal(each, end)
     return stop
 
@@ -140,6 +157,8 @@ def measure_it(args: argparse.Namespace) -> int:
 
 def main() -> int:
     args = arguments()
+    if isinstance(sys.stdout, TextIOWrapper):  # stderr is never strict
+        sys.stdout.reconfigure(errors="replace")
     try:
         return {"plan": plan_it, "send": send, "measure": measure_it}[args.command](args)
     except BadCampaign as error:

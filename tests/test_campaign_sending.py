@@ -4,6 +4,7 @@ import contextlib
 import csv
 import email
 import email.policy
+import getpass
 import os
 import random
 import re
@@ -19,11 +20,13 @@ from collections import Counter
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import trustme
 from conftest import GUNICORN, ROOT, free_port, run, running, wait_until
 
+import campaign
 from serving.campaign import BadCampaign, letters, sending
 from serving.campaign.letters import Person
 
@@ -187,9 +190,10 @@ def test_a_dry_run_writes_the_letters_and_sends_nothing(inbox, tmp_path):
     done = send(plan, inbox, "--dry-run")
     assert done.returncode == 0
     assert len(inbox) == 0
-    letters = messages(folder)
-    assert [letter["To"] for letter in letters] == ["a@example.com", "b@example.com"]
-    assert "Dear Zoë 1," in letters[1].get_content()
+    written = messages(folder)
+    assert [letter["To"] for letter in written] == ["a@example.com", "b@example.com"]
+    assert "Message-ID" not in written[0]
+    assert "Dear Zoë 1," in written[1].get_content()
     assert send(plan, inbox).returncode == 0
     assert len(inbox) == 2
 
@@ -276,7 +280,7 @@ def test_nobody_gets_two_letters_whatever_is_killed(inbox, published, tmp_path):
     assert re.search(r"^leavers are fewer with a letter by [23]\d\.\d in a hundred", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_ends_between_two_letters(inbox, tmp_path, signal_):
     plan = planned(tmp_path, *(f"a{number}@example.com" for number in range(400)))
     words = command(plan, "--smtp", inbox.url)
@@ -294,6 +298,32 @@ def test_a_stop_ends_between_two_letters(inbox, tmp_path, signal_):
     assert "perhaps" not in said
     assert run(*words).returncode == 0
     assert len(inbox) == len({*inbox.addresses()}) == 400
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_stop_of_another_kind_ends_at_once(tmp_path, first):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = command(planned(tmp_path, "a@example.com"), "--smtp", f"127.0.0.1:{silent.getsockname()[1]}")
+        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        with silent.accept()[0]:
+            process.send_signal(first)
+            assert process.stderr.readline() == "campaign.py: ending after this letter\n"
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+
+
+def test_who_is_nobody_on_this_machine_must_say_who_writes(tmp_path):
+    words = command(planned(tmp_path, "a@example.com"), "--dry-run")
+    nobody = mock.patch.object(getpass, "getuser", side_effect=KeyError("uid not found"))
+    with nobody, mock.patch.object(sys, "argv", words), pytest.raises(SystemExit, match="say with --from who"):
+        campaign.main()
+
+
+def test_a_terminal_that_lacks_a_letter_shows_another(inbox, tmp_path):
+    done = send(planned(tmp_path, "a@example.com"), inbox, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "letters from Zo? <zoe@shop.example>: 1, and 0 skipped" in done.stdout
 
 
 def test_two_at_once_are_one(inbox, tmp_path):
@@ -388,6 +418,9 @@ def test_a_sender_who_is_not_let_in_is_nobodys_refusal(tmp_path):
     ("template", "said"),
     [
         ("Dear {first name}", "its first line must be the subject"),
+        ("Subject: \n\nDear {first name}", "has no subject, or no text after it"),
+        ("Subject: hello\n\n \n", "has no subject, or no text after it"),
+        (f"Subject: {'x' * 999}\n\nDear", "its Subject is too long for a line of a letter (998 characters)"),
         ("Subject: for {name}\n\nDear {name}", "{name} is none of its columns: id, email, probability"),
         ("Subject: hello\n\nDear {first name}, {", "a single { begins or ends no field"),
         ("Subject: hello\n\nDear {first name}}", "a single } begins or ends no field"),
@@ -446,11 +479,14 @@ def test_a_plan_that_was_edited_badly_is_told_with_its_row(inbox, tmp_path, edit
         (["--from", "a@b.example, c@d.example"], "is neither ADDRESS nor"),
         (["--from", "a@b.example SIZE=1"], "is neither ADDRESS nor"),
         (["--from", "zoe@bücher.example"], "is neither ADDRESS nor"),
+        (["--from", b"Zo\xeb <zoe@shop.example>"], "is neither ADDRESS nor"),
+        (["--from", f"{'Zoë' * 200} <zoe@shop.example>"], "its From is too long for a line of a letter"),
         (["--unsubscribe", "no@shop.example"], "is neither mailto:ADDRESS nor https://"),
         (["--unsubscribe", "https://x.example\nBcc: c@d.example"], "is neither mailto:ADDRESS nor https://"),
         (["--smtp", "http://127.0.0.1"], "campaign.py: --smtp is neither smtp://[USER@]HOST:PORT nor"),
         (["--smtp", "smtp://[::1"], "neither smtp://[USER@]HOST:PORT nor"),
         (["--smtp", "smtp://zoe:s3cret@127.0.0.1"], "put it into SMTP_PASSWORD"),
+        (["--smtp", "smtp://zo%C3%AB@127.0.0.1:1"], "letters beyond ASCII, which cannot log in"),
         (["--smtp", "smtp://127.0.0.1:1"], "the mail server 127.0.0.1:1 cannot be reached (--smtp)"),
         (["--template", "no.txt"], "no.txt: No such file"),
         (["--skip", "no.csv"], "no.csv: No such file"),

@@ -27,12 +27,13 @@ MOST_NAMED = 5
 UTF_8 = Charset("utf-8")
 UTF_8.body_encoding = QP
 # A link is never folded; RFC 5322, section 2.1.1, lets lines be so long.
-WRITTEN = compat32.clone(linesep="\r\n", max_line_length=998)
+LONGEST_LINE = 998
+WRITTEN = compat32.clone(linesep="\r\n", max_line_length=LONGEST_LINE)
 
 # A doubled brace, a field, or a brace that is neither.
 _field = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
-# What ends a line for somebody, or is no letter: none of it stands in a header.
-_ends_line = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
+# What ends a line for somebody, or is no letter, as a byte that is no text: none of it stands in a header.
+_ends_line = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 _is_link = re.compile(r"(mailto:|https?://)[!-;=?-~]+").fullmatch
 # Not from within a name on, but also behind signs that an atom may have and real names have not: email=zoe@example.com
 _addresses = re.compile(rf"(?<![\w.'+-])(?=({ATOM}(?:\.{ATOM})*@(?:{LABEL}\.)+{LABEL}))").finditer
@@ -135,6 +136,8 @@ class Letters:
         self.sender = found["named"] or found["bare"]
         self._from = formataddr((found["name"] or "", self.sender))
         self._template, self._subject, self._body = template, head[len("subject:") :].strip(), body.lstrip("\n")
+        if not self._subject or not self._body.strip():
+            raise BadCampaign(f"{template} has no subject, or no text after it")
         self._more, self._unsubscribe = more, unsubscribe
 
     @property
@@ -163,9 +166,14 @@ class Letters:
         letter = MIMEText(body, "plain", UTF_8)  # type: ignore[arg-type]  # a Charset is taken too
         letter["From"], letter["To"] = self._from, person.email
         letter["Subject"] = Header(subject, None if subject.isascii() else "utf-8", header_name="Subject").encode()
-        letter["Date"], letter["Message-ID"] = format_datetime(localtime()), message_id
+        letter["Date"] = format_datetime(localtime())
+        if message_id:
+            letter["Message-ID"] = message_id
         if self._unsubscribe:
             letter["List-Unsubscribe"] = f"<{self._unsubscribe}>"
+        for header, text in letter.items():
+            if max(map(len, f"{header}: {text}".splitlines())) > LONGEST_LINE:
+                raise ValueError(f"its {header} is too long for a line of a letter ({LONGEST_LINE} characters)")
         return letter
 
     def save(self, people: Iterable[Person], folder: Path) -> None:

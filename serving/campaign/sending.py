@@ -125,6 +125,8 @@ class Server:
         if url.password:
             raise BadCampaign("--smtp has a password in it, where others can see it: put it into SMTP_PASSWORD")
         self._is_tls, self._user, self._password = url.scheme == "smtps", unquote(url.username or ""), password
+        if self._user and not (self._user + password).isascii():
+            raise BadCampaign("the user in --smtp or the SMTP_PASSWORD has letters beyond ASCII, which cannot log in")
         self.name = f"the mail server {self._host}:{self._port}"
 
     def connect(self) -> smtplib.SMTP:
