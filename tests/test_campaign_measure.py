@@ -317,6 +317,23 @@ def test_ids_are_found_however_they_were_kept_from_being_formulas(tmp_path):
     assert "with a letter: 120 (40.0%)" in measured(plan, happened(tmp_path, came), "--target", "churn").stdout
 
 
+@pytest.mark.parametrize("words", [[], ["--positive", "1"], ["--positive", "1.0"], ["--positive", ">0"]])
+def test_numbers_are_the_same_however_they_are_written(tmp_path, words):
+    came = {name: "1" if answer == "Yes" else "0" for name, answer in answers(300, 120, 100, 60).items()}
+    came |= {name: f"{answer}.0" for name, answer in came.items() if int(name[1:]) >= 300}
+    done = measured(planned(tmp_path), happened(tmp_path, came), "--target", "churn", *words)
+    assert "fewer with a letter by 20.0 in a hundred" in done.stdout
+
+
+def test_nothing_is_minus_nothing(tmp_path):
+    outcomes = happened(tmp_path, answers(3000, 1501, 1000, 500))
+    done = measured(planned(tmp_path, 3000, 1000), outcomes, "--target", "churn", "--value", "0")
+    assert "with a letter by 0.0 in a hundred" in done.stdout
+    assert "earned: 0.00," in done.stdout
+    assert not re.search(r"-0(\.0+)?\b(?!\.)", done.stdout)
+    assert "-0.0%" not in (tmp_path / "campaign.html").read_text()
+
+
 @pytest.mark.parametrize("text", ["", "{}", "no JSON", '{"asked": {}, "id": 7}'])
 def test_what_is_beside_the_plan_and_damaged_is_told(tmp_path, text):
     plan = planned(tmp_path)

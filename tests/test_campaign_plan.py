@@ -139,6 +139,22 @@ def test_who_is_left_out_is_counted_and_listed(service, customers):
     ]
 
 
+def test_where_nobody_can_be_written_to_it_says_why(service, customers):
+    frame = pd.read_csv(customers, dtype=str).assign(email="none")
+    frame.loc[0, "email"] = None
+    frame.to_csv(customers, index=False)
+    said = "nobody in the table can be written to (1 no address, 999 not a usable address)"
+    refused(plan(service, customers, "--budget", "9"), said, "campaign-left-out.csv lists them")
+    assert len(customers.with_name("campaign-left-out.csv").read_text().splitlines()) == 1001
+    assert not customers.with_name("campaign.csv").exists()
+
+
+def test_what_no_group_of_this_size_could_tell_is_not_promised(service, customers):
+    done = plan(service, customers, "--budget", "4", "--control", "0.25")
+    assert "3 to be written to, 1 in the control group" in done.stdout
+    assert "points" not in done.stdout
+
+
 def test_the_words_are_those_of_the_model(tmp_path):
     patients = tmp_path / "patients.csv"
     lines = [
@@ -198,7 +214,6 @@ def test_without_a_service_or_a_key_it_says_so(service, customers, tmp_path):
             "no column of addresses: name it with --email COLUMN (it has customerID",
         ),
         (lambda frame: frame, ["--email", "Contact"], "lacks the column Contact"),
-        (lambda frame: frame.assign(email="none"), [], "nobody in the table can be written to"),
         (lambda frame: frame.drop(columns="tenure"), [], "tenure: the table lacks this column"),
         (lambda frame: frame, ["--threshold", "0.99"], "nobody is chosen: the largest probability is 0.8"),
     ],
@@ -219,6 +234,7 @@ def test_a_table_that_does_not_do_is_told(service, customers, edit, words, said)
         (["--budget", "0"], "0 is not a whole number from 1"),
         (["--threshold", "1.5"], "1.5 is not a number from 0 to 1"),
         (["--threshold", "nan"], "nan is not a number from 0 to 1"),
+        (["--value", "1e308", "--cost", "1"], "1e308 is not a number from 0 to 1e+12"),
         (["--value", "inf", "--cost", "1"], "inf is not a number from 0"),
     ],
 )
@@ -279,8 +295,21 @@ def test_the_plan_does_not_replace_the_table(service, customers):
     words = ["plan", str(customers), "--url", service.url, "--budget", "5", "--output"]
     done = run("campaign.py", *words, str(customers), SERVING_API_KEY=KEY)
     refused(done, "is the table itself")
+    for name in ("spring.json", "spring-left-out.csv"):
+        other = customers.rename(customers.with_name(name))
+        refused(
+            run("campaign.py", *[words[0], str(other), *words[2:]], str(customers.with_name("spring.csv"))), "itself"
+        )
+        customers = other
     assert customers.read_bytes() == before
     assert "does not end in .csv" in run("campaign.py", *words, "campaign.json").stderr
+
+
+def test_a_json_that_is_no_plans_is_not_replaced(service, customers, tmp_path):
+    (tmp_path / "campaign.json").write_text('{"name": "package"}')
+    refused(plan(service, customers, "--budget", "5"), "campaign.json is not what plan has written")
+    assert (tmp_path / "campaign.json").read_text() == '{"name": "package"}'
+    assert not (tmp_path / "campaign.csv").exists()
 
 
 class Strange(http.server.BaseHTTPRequestHandler):
@@ -346,6 +375,8 @@ def test_what_is_no_service_is_told(service, strange, customers, model, predicte
     [
         (["--url", "http://user:s3cret@127.0.0.1:1"], "--url is not HOST:PORT"),
         (["--url", "http://[::1"], "is no address"),
+        (["--url", "http://a..b"], "is no address"),
+        (["--url", f"http://{'a' * 64}.example"], "is no address"),
         (["--url", "ftp://127.0.0.1"], "--url is not HOST:PORT"),
         (["--api-key", "s3cret\nmore"], "the API key has more than one line"),
     ],

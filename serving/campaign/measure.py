@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from sklearn.metrics import roc_auc_score
@@ -13,18 +12,16 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from serving import reporting, whole_file
 from serving.campaign import FOLDER, BadCampaign
 from serving.campaign.letters import Person, read
-from serving.campaign.plan import CONTROL, LETTER, Made, plain
+from serving.campaign.plan import CONTROL, LETTER, made_beside, plain
 from serving.errors import BadTable
-from serving.fields import CANONICAL_BLANKS, Constraints, Field, canonical
+from serving.fields import CANONICAL_BLANKS
 from serving.schema import Schema
 from serving.tables.formulas import inert
 from serving.training import table
+from serving.training.target import NO, YES, matcher, spelt
 
 # With fewer in a group, or fewer yes or no in all, nothing is claimed (a rule of thumb).
 LEAST_GROUP, LEAST_ANSWERS = 30, 5
-
-# An outcome, as tables write yes and no; a blank one is not known yet.
-_OUTCOME = Field("outcome", "string", constraints=Constraints(enum=("no", "yes")), blank="no")
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -132,23 +129,20 @@ def outcomes(path: Path, id_: str, target: str, positive: str | None) -> dict[st
         text = table.read(path)
         of_id, of_target = table.place_of(text, id_), table.place_of(text, target)
         written = text.conventions()[of_target]
+        is_yes = matcher(positive, {row[of_target] for row in text.rows}, written) if positive is not None else None
     except BadTable as error:
         hint = " (--id and --target name the columns)" if "column" in str(error) else ""
         raise BadCampaign(f"{path}: {error}{hint}") from error
     found: dict[str, bool | None] = {}
-    is_there = positive is None
+    is_there = is_yes is None
     for row, cells in zip(text.numbers, text.rows, strict=True):
         cell, of_row = cells[of_target], key(cells[of_id])
         if not of_row:
             continue
-        try:
-            if positive is None:
-                read_as = _OUTCOME.read(written(cell), from_text=True)
-            else:
-                read_as = None if canonical(cell) in CANONICAL_BLANKS else canonical(cell)
-        except ValueError as error:
-            raise BadCampaign(f"{path}: row {row}: {cell!r} is neither yes nor no (--positive VALUE)") from error
-        answer = None if read_as is None else read_as == canonical(positive or "yes")
+        word = spelt(cell, written)
+        if not is_yes and word not in (*YES, *NO, *CANONICAL_BLANKS):
+            raise BadCampaign(f"{path}: row {row}: {cell!r} is neither yes nor no (--positive VALUE)")
+        answer = None if word in CANONICAL_BLANKS else is_yes(cell) if is_yes else word in YES
         is_there = is_there or bool(answer)
         if found.setdefault(of_row, answer) != answer:
             raise BadCampaign(f"{path}: row {row}: {cells[of_id]!r} is there before, with another outcome")
@@ -162,13 +156,9 @@ def measure(plan: Path, path: Path, asked: Asked, report: Path) -> list[str]:
 
     Raises `BadCampaign`, and `OSError` where a file cannot be read or written.
     """
-    people, beside = read(plan), plan.with_suffix(".json")
-    try:
-        made = msgspec.json.decode(beside.read_bytes(), type=Made) if beside.exists() else None
-    except msgspec.DecodeError as error:
-        raise BadCampaign(f"{beside} is not what plan has written: {error}") from error
+    people, made = read(plan), made_beside(plan)
     if not (target := asked.target or (made.served.schema.target if made else "")):
-        raise BadCampaign(f"say with --target which column of {path} is the outcome: {beside} is not there")
+        raise BadCampaign(f"say with --target which column of {path} is the outcome: {plan.stem}.json is not there")
     id_ = asked.id or (made.id if made else "id")
     known = outcomes(path, id_, target, asked.positive)
     if not any(key(each.id) in known for each in people):
@@ -182,7 +172,6 @@ def measure(plan: Path, path: Path, asked: Asked, report: Path) -> list[str]:
     schema = made.served.schema if made else Schema((), target=target)
     said = {"found": found, "earned": earned, "words": schema.spoken, "training": made and made.served.training}
     lines = reporting.lines(FOLDER / "measured.txt", **said)
-    whole_file.write(
-        report, reporting.page(FOLDER / "report.html", **said, lines=lines, plan=plan.name, made=made).encode()
-    )
+    page = reporting.page(FOLDER / "report.html", **said, lines=lines, plan=plan.name, made=made)
+    whole_file.write(report, page.encode(errors="replace"))
     return [*lines, f"the report is saved to {report}"]

@@ -89,12 +89,20 @@ def make(service: Service, table: Path, asked: Asked, output: Path) -> list[str]
     """
     if (sent := output.with_suffix(".sqlite")).exists():
         raise BadCampaign(f"{sent} tells of letters of {output} that were sent: name the new plan with --output")
-    if output.exists() and output.samefile(table):
-        raise BadCampaign(f"{output} is the table itself: name the plan with --output")
+    beside, listed = output.with_suffix(".json"), output.with_name(f"{output.stem}-left-out.csv")
+    for each in (output, beside, listed):
+        if each.exists() and each.samefile(table):
+            raise BadCampaign(f"{each} is the table itself: name the plan with --output")
+    made_beside(output)  # or it is not there, or it is not a plan's to replace
     served = service.served()
     with service.scored(table) as answer:
         of_id, of_email, extras = _columns(answer.header, served.schema, asked.email)
         rows, left_out = _usable(answer, of_id, of_email, extras)
+    kinds = Counter(why.partition(":")[0].partition(" as row")[0] for *_, why in left_out)
+    if not rows:
+        _write(listed, [["row", "id", "why"], *left_out], answer)
+        why = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items()) or "it has no rows"
+        raise BadCampaign(f"nobody in the table can be written to ({why}): {listed} lists them")
     chosen = _chosen(rows, asked)
     by_hash = sorted(chosen, key=lambda row: hashlib.sha256(f"{asked.seed}:{row.id}".encode()).digest())
     control = {row.number for row in by_hash[: math.floor(asked.control * len(chosen) + 0.5)]}
@@ -105,15 +113,22 @@ def make(service: Service, table: Path, asked: Asked, output: Path) -> list[str]
         cells.append(
             [inert(row.id), inert(row.email), row.probability, reasons.get(row.number, ""), group, *row.extras]
         )
-    made, beside = Made(asked, answer.header[of_id].strip(), served), output.with_suffix(".json")
-    listed = output.with_name(f"{output.stem}-left-out.csv")
+    made = Made(asked, answer.header[of_id].strip(), served)
     beside.unlink(missing_ok=True)  # so that it is never beside another plan
     _write(output, cells, answer)
     whole_file.write(beside, msgspec.json.format(msgspec.json.encode(made)))
     _write(listed, [["row", "id", "why"], *left_out], answer)
-    kinds = Counter(why.partition(":")[0].partition(" as row")[0] for *_, why in left_out)
     said = expected(chosen, len(control), made)
     return reporting.lines(FOLDER / "expected.txt", **said, left_out=kinds, listed=listed, plan=output)
+
+
+def made_beside(plan: Path) -> Made | None:
+    """What a plan was made with, where that is beside it. Raises `BadCampaign` where something else is."""
+    beside = plan.with_suffix(".json")
+    try:
+        return msgspec.json.decode(beside.read_bytes(), type=Made) if beside.exists() else None
+    except msgspec.DecodeError as error:
+        raise BadCampaign(f"{beside} is not what plan has written ({error}): give one of them another name") from error
 
 
 def _columns(header: list[str], schema: Schema, email: str | None) -> tuple[int, int, list[int]]:
@@ -151,8 +166,6 @@ def _usable(answer: Table, of_id: int, of_email: int, extras: list[int]) -> tupl
 
 def _chosen(rows: list[Row], asked: Asked) -> list[Row]:
     """Who gets a letter or is in the control group, the most probable first."""
-    if not rows:
-        raise BadCampaign("nobody in the table can be written to: no row is valid and has a usable address")
     ordered = sorted(rows, key=lambda row: -row.value)
     if asked.budget is not None:
         found = ordered[: asked.budget]

@@ -34,7 +34,7 @@ def answers(text: TextTable, conventions: Conventions, target: str, positive: Se
     cells, plain = [row[place] for row in text.rows], conventions[place]
     if positive:
         different = {*cells}
-        is_yes = [_matcher(each, different, plain) for each in positive]
+        is_yes = [matcher(each, different, plain) for each in positive]
         for each, value in zip(is_yes, positive, strict=True):
             if not any(map(each, different)):
                 raise BadTable(f"no row's {target} is a yes by --positive {value!r}")
@@ -51,8 +51,8 @@ def answers(text: TextTable, conventions: Conventions, target: str, positive: Se
 
 
 def _by_words(target: str, cells: Cells, plain: Plain) -> dict[str, bool | None]:
-    spelt = {cell: _spelt(cell, plain) for cell in {*cells}}
-    times = Counter(spelt[cell] for cell in cells)
+    words = {cell: spelt(cell, plain) for cell in {*cells}}
+    times = Counter(words[cell] for cell in cells)
     for blank in CANONICAL_BLANKS:
         times.pop(blank, None)
     if not times:
@@ -67,18 +67,18 @@ def _by_words(target: str, cells: Cells, plain: Plain) -> dict[str, bool | None]
     no = [value for value in times if value in NO]
     if len(yes) != 1 or len(no) != 1:
         raise BadTable(f"{target} has the values {named}; say which is the yes with --positive VALUE")
-    return {cell: None if word in CANONICAL_BLANKS else word == yes[0] for cell, word in spelt.items()}
+    return {cell: None if word in CANONICAL_BLANKS else word == yes[0] for cell, word in words.items()}
 
 
-def _matcher(positive: str, cells: Collection[str], plain: Plain) -> Callable[[str], bool]:
+def matcher(positive: str, cells: Collection[str], plain: Plain) -> Callable[[str], bool]:
     """Whether a cell is this value, or compares so where no cell is."""
     if (comparison := _comparison(positive)) and canonical(positive) not in {*map(canonical, cells)}:
         compare, bound = COMPARISONS[comparison[1]], _number(comparison[2], str)
         if bound is None:
             raise BadTable(f"--positive {positive!r} compares with what is no number")
         return lambda cell: (number := _number(cell, plain)) is not None and bool(compare(number, bound))
-    wanted = _spelt(positive, str)
-    return lambda cell: _spelt(cell, plain) == wanted
+    wanted = spelt(positive, str)
+    return lambda cell: spelt(cell, plain) == wanted
 
 
 def _number(text: str, plain: Plain) -> float | None:
@@ -89,7 +89,7 @@ def _number(text: str, plain: Plain) -> float | None:
     return number if isinstance(number, float) else None
 
 
-def _spelt(text: str, plain: Plain) -> str:
+def spelt(text: str, plain: Plain) -> str:
     """A value in canonical spelling; 1.0 is 1."""
     number = _number(text, plain)
     return f"{number:.15g}" if number is not None else canonical(text)
