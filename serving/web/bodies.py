@@ -114,9 +114,10 @@ def whole(environ: Environ, most: int) -> bytes:
     if length is None or environ.get("HTTP_CONTENT_ENCODING"):
         body = of(environ, most)
         return b"".join(iter(lambda: body.read(CHUNK), b""))
-    if LARGE < length <= most and (wait := getattr(environ.get("gunicorn.socket"), "wait_for", None)):
-        _received(environ, AWAITED, is_whole=False, read=wait)
-    _admit(environ, length, most)
+    if length > min(most, LARGE):
+        if length <= most and (wait := getattr(environ.get("gunicorn.socket"), "wait_for", None)):
+            _received(environ, AWAITED, is_whole=False, read=wait)
+        _admit(environ, length, most)
     return _received(environ, length, is_whole=True)
 
 
