@@ -16,6 +16,7 @@ import serving  # noqa: F401 (it says which Python is needed)
 
 try:
     from serving.campaign import BadCampaign, letters, plan, sending
+    from serving.campaign.outbox import REFUSED, SENDING
     from serving.campaign.service import Service
     from serving.errors import of_file
     from serving.options import number
@@ -117,8 +118,8 @@ def send(args: argparse.Namespace) -> int:
         written.save(chosen, folder)
         print(f"they are in {folder}, and nothing is sent")
         return 0
-    again = {sending.SENDING} if args.retry_unknown else set()
-    again |= {sending.REFUSED} if args.retry_refused else set()
+    again = {SENDING} if args.retry_unknown else set()
+    again |= {REFUSED} if args.retry_refused else set()
     server = sending.Server(args.smtp, os.environ.get("SMTP_PASSWORD", ""))
     under_way = sending.Sending(written, server, args.rate, stopped_by_signals())
     said, failure, is_done = sending.send(path, people, chosen, under_way, again)

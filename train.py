@@ -18,7 +18,7 @@ try:
     from serving.model import file
     from serving.options import number
     from serving.schema import BadSchema
-    from serving.training import any_table, fitting, telecom
+    from serving.training import any_table, fitting, leaks, telecom
     from serving.training.any_table import Asked
 except ModuleNotFoundError as error:
     installed = "install it with: pipenv sync --dev, and start with: pipenv run python train.py"
@@ -110,7 +110,7 @@ def main() -> None:
             print(json.dumps(msgspec.to_builtins(records.schema), indent=2, ensure_ascii=False))
             return
         if args.table:
-            for name in fitting.tell_all(records):
+            for name in leaks.tell_all(records):
                 print(f"{name} alone tells the answer nearly perfectly: is it known beforehand? (--drop {name})")
         prepared = fitting.prepare(records, args.model)
         fit = fitting.learner(args.model, strength, prepared.scale)

@@ -27,8 +27,9 @@ import trustme
 from conftest import GUNICORN, ROOT, free_port, run, running, wait_until
 
 import campaign
-from serving.campaign import BadCampaign, letters, sending
+from serving.campaign import BadCampaign, letters
 from serving.campaign.letters import Person
+from serving.campaign.outbox import REFUSED, SENDING, SENT, WAITING, Outbox
 
 TEMPLATE = """\
 Subject: {discount} % off for you, {first name}
@@ -357,13 +358,13 @@ def test_a_disk_that_fills_up_while_sending_loses_nothing(inbox, tmp_path):
 def test_what_became_of_a_letter_takes_no_more_of_the_disk_than_that_it_is_under_way(tmp_path):
     """A disk that is full would else leave a letter unknown that the server has taken."""
     file = tmp_path / "plan.sqlite"
-    outbox = sending.Outbox(file)
+    outbox = Outbox(file)
     for number in range(500):
         address = f"{'a' * (number % 41)}{number}@example.com"
         person = Person(number, {"id": f"{number}", "email": address, "probability": "0.5"})
         outbox.begin(person, f"<{number}@vm>")
         size = file.stat().st_size
-        outbox.end(person, sending.SENT, f"250 queued as {'Ä' * number}")
+        outbox.end(person, SENT, f"250 queued as {'Ä' * number}")
         assert file.stat().st_size == size
     assert outbox.letters()["0@example.com"].said == "250 queued as "
 
@@ -670,7 +671,7 @@ def test_who_was_refused_is_written_to_at_a_corrected_address(inbox, tmp_path):
     assert inbox.addresses() == ["a@example.com", "corrected@example.com"]
 
 
-@pytest.mark.parametrize("state", [sending.WAITING, sending.REFUSED, sending.SENDING])
+@pytest.mark.parametrize("state", [WAITING, REFUSED, SENDING])
 def test_who_has_a_letter_gets_none_whatever_else_is_noted_of_them(inbox, tmp_path, state):
     plan = planned(tmp_path, "new@example.com")
     assert send(plan, inbox).returncode == 0

@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 import predict
 import train as train_script
 from serving.errors import BadTable
-from serving.training import any_table, columns, fitting
+from serving.training import any_table, columns, fitting, leaks
 from serving.training.any_table import Asked
 from serving.web.settings import Settings
 
@@ -465,7 +465,7 @@ def test_a_field_that_tells_the_answer_is_asked_about(patients, tmp_path):
 
 def told(frame: pd.DataFrame, folder: Path, *schema: Path) -> list[str]:
     asked = Asked(target=None if schema else "Disease", schema=next(iter(schema), None))
-    return fitting.tell_all(any_table.read(written(frame, folder / "table.csv"), asked)[0])
+    return leaks.tell_all(any_table.read(written(frame, folder / "table.csv"), asked)[0])
 
 
 def test_what_tells_the_answer_is_found_in_rows_of_any_order(patients, tmp_path):

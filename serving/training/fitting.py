@@ -22,7 +22,6 @@ from threadpoolctl import threadpool_limits
 
 from serving import distribution
 from serving.errors import BadTable
-from serving.fields import LARGEST_NUMBER
 from serving.model.figures import AUC, Choice, Decile, Probabilities, TrainingFigures
 from serving.training.table import TrainingTable
 
@@ -55,9 +54,6 @@ TREES: dict[Kind, Any] = {
 
 # Numbers of the whole matrix that boosting takes, which has no use for a sparse one.
 MOST_NUMBERS = 100_000_000
-
-# A field that alone tells the answer better than this is hardly known beforehand.
-TELLS_ALL = 0.99
 
 # What the figures are given for.
 DECILES = 10
@@ -130,38 +126,6 @@ def _scale(table: TrainingTable, vectorizer: DictVectorizer, matrix: Any) -> Sca
     if vectorizer.sparse or ((deviations < LEAST_DEVIATION) | (deviations > MOST_DEVIATION)).any():
         scale.deviation[numbers] = np.where(deviations > 0, deviations, 1)
     return scale
-
-
-def tell_all(table: TrainingTable) -> list[str]:
-    """The fields that alone tell the answer nearly perfectly, by their values or by being blank: a half of the rows
-    that is drawn, told by what the others were."""
-    target = np.array(table.target)
-    first, second = np.array_split(np.random.default_rng(RANDOM_STATE).permutation(len(target)), 2)
-    if len({*target[second].tolist()}) < 2:
-        return []
-
-    def alone(ranking: np.ndarray) -> float:
-        return float(roc_auc_score(target[second], ranking[second]))
-
-    def either_way(ranking: np.ndarray) -> float:
-        return max(known := alone(ranking), 1 - known)
-
-    found = []
-    for field, values in zip(table.schema.fields, zip(*table.rows, strict=True), strict=True):
-        if field.is_number:
-            told = either_way(np.nan_to_num(np.array(values, dtype=float), nan=-LARGEST_NUMBER))
-        else:
-            places = {value: place for place, value in enumerate({*values})}
-            column = np.array([places[value] for value in values])
-            times, yes = (np.bincount(column[first], weights, len(places)) for weights in (None, target[first]))
-            told = alone((yes / np.maximum(times, 1))[column])
-        if field.blank is not None:
-            # A text may have other values in the other half, such as the dates of those who have left.
-            is_blank = np.array([value == field.blank or value != value for value in values])
-            told = max(told, either_way(is_blank))
-        if told > TELLS_ALL:
-            found.append(field.name)
-    return found
 
 
 # What is fitted: a classifier of scikit-learn.
