@@ -27,9 +27,15 @@ MOST_SUGGESTIONS = 20
 MOST_SHOWN = 40
 
 
+def said(error: BaseException) -> str:
+    """An exception's message, in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
 def of_file(error: OSError) -> str:
     """What keeps a file from being read or written, with its name where the error has one."""
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else said(error)
 
 
 class BadTable(ValueError):

@@ -177,11 +177,13 @@ def load(data: bytes, named: set[Global]) -> Any:
     """
     from sklearn.base import BaseEstimator  # noqa: PLC0415 (it takes a second, and a linear model does without)
 
+    inside = {*named, *STAND_INS}
+
     def find(module: str, name: str) -> Any:
         if (module, name) in HARMLESS:
             return HARMLESS[module, name]
         known = (module, name) in HELPERS
-        if not known and (module, name) not in {*named, *STAND_INS}:
+        if not known and (module, name) not in inside:
             return _stand_in(module, name)  # beside the model
         if known or module.split(".", 1)[0] == "sklearn":
             try:

@@ -17,11 +17,12 @@ try:
     from distributed import Client, LocalCluster
     from tqdm import tqdm
 
+    from serving.errors import of_file, said
     from serving.model import trial
     from serving.model.stand_ins import BadModel
     from serving.options import number
     from serving.score import places, work
-    from serving.score.places import BadPlace, said
+    from serving.score.places import BadPlace
     from serving.web.settings import BadSetting, from_environment
 except ModuleNotFoundError as missing:
     installed = 'install it with: pipenv sync --categories "packages score", and start with: pipenv run score'
@@ -124,7 +125,7 @@ if __name__ == "__main__":
     except (BadSetting, BadModel, BadPlace) as wrong:
         sys.exit(f"{PROGRAM}: {wrong}")
     except OSError as error:
-        sys.exit(f"{PROGRAM}: {error.filename}: {error.strerror}" if error.filename else f"{PROGRAM}: {said(error)}")
+        sys.exit(f"{PROGRAM}: {of_file(error)}")
     except KeyboardInterrupt:
         print(f"{PROGRAM}: stopped; run it again for what is left", file=sys.stderr)
         sys.exit(130)

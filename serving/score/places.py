@@ -9,6 +9,8 @@ from fsspec import AbstractFileSystem
 from fsspec.core import OpenFile, get_compression, url_to_fs
 from msgspec import Struct
 
+from serving.errors import said
+
 # What a table's name ends with, which its scores' name does not need; a Parquet file is known by it.
 _of_parquet = re.compile(r"\.(parquet|parq|pq)$", re.IGNORECASE)
 _of_others = re.compile(r"\.(csv|tsv|tab|txt|xlsx|xlsm)$", re.IGNORECASE)
@@ -110,9 +112,3 @@ def _files_of(address: str) -> tuple[AbstractFileSystem, str]:
         return files, path
     except (OSError, ValueError, ImportError) as error:  # the last names the package that the store needs
         raise BadPlace(f"{address}: {said(error)}") from error
-
-
-def said(error: BaseException) -> str:
-    """An exception's message, in one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())

@@ -13,13 +13,13 @@ import fsspec
 from distributed import Client, KilledWorker, Worker, WorkerPlugin, as_completed, get_worker
 from msgspec import Struct
 
-from serving.errors import BadTable, FieldError, InvalidRecords, TooMuch
+from serving.errors import BadTable, FieldError, InvalidRecords, TooMuch, said
 from serving.model import file
 from serving.model.file import Source
 from serving.prediction import Predictor
 from serving.records import Records
 from serving.score import parquet
-from serving.score.places import Output, Part, said
+from serving.score.places import Output, Part
 from serving.tables import scored
 
 # Columns that a part may lack and that are named: it can be thousands.
