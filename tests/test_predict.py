@@ -5,8 +5,10 @@ import json
 import pytest
 from conftest import Service
 
+from predict import create_app
 from serving.errors import error_of
 from serving.fields import Constraints, Field
+from serving.web.settings import Settings
 
 DEEP = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
@@ -30,6 +32,25 @@ def test_ping(service: Service):
 def test_health(service: Service):
     answer = service.get("/health")
     assert (answer.status, answer.json) == (200, {"status": "ok"})
+
+
+def test_functions_of_ones_own_around_a_request_are_called(customer):
+    app = create_app(Settings())
+    called = []
+    app.before_request(lambda: called.append("before"))
+    app.teardown_request(lambda _: called.append("teardown"))
+    app.teardown_appcontext(lambda _: called.append("application"))
+
+    @app.after_request
+    def allow_a_page_elsewhere(response):
+        response.headers["Access-Control-Allow-Origin"] = "https://crm.example"
+        return response
+
+    answer = app.test_client().post("/predict", json=customer)
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://crm.example"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert (answer.mimetype, answer.json["churn"]) == ("application/json", False)
+    assert called == ["before", "teardown", "application"]
 
 
 def test_the_course_customer_stays(service: Service, customer):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from secrets import token_hex
+from random import getrandbits
 from time import perf_counter
 from typing import Any
 
@@ -35,7 +35,7 @@ def observed(
     """
     started = perf_counter()
     given = environ.get("HTTP_X_REQUEST_ID")
-    request_id = environ[REQUEST_ID] = given if given and _usable_id(given) else token_hex(8)
+    request_id = environ[REQUEST_ID] = given if given and _usable_id(given) else f"{getrandbits(64):016x}"
     answered = ""
 
     def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
