@@ -355,6 +355,47 @@ def test_what_is_left_out_is_said_with_the_option_that_keeps_it(patients, tmp_pa
     assert kinds.items() >= told.items()
 
 
+def test_a_number_with_a_text_in_some_rows_is_a_number_and_a_text(patients, tmp_path):
+    pressure = patients["Blood Pressure"].astype(object)
+    pressure[3::50], pressure[5] = "not measured", "over 200"
+    table = written(patients.assign(**{"Blood Pressure": pressure}), tmp_path / "table.csv")
+    done = train(table, "--target", "Disease", "--output", tmp_path / "model.bin")
+    assert done.returncode == 0, done.stderr
+    numbers = patients["Blood Pressure"][[row for row in range(400) if not isinstance(pressure[row], str)]]
+    shown = f"{numbers.min():g} to {numbers.max():g}, or not_measured, over_200, {numbers.isna().sum()} blank"
+    assert re.search(rf"Blood Pressure +number, text +{shown}", done.stdout)
+    service = InProcess(predict.create_app(Settings(model=str(tmp_path / "model.bin"))).test_client())
+    [field] = [each for each in service.get("/model").json["schema"]["fields"] if each["name"] == "blood_pressure"]
+    assert (field["type"], field["blank"]) == ("any", "NA")
+    assert (field["least"], field["greatest"]) == (numbers.min(), numbers.max())
+    with (tmp_path / "model.bin").open("rb") as pickled:
+        vectorizer, classifier = pickle.load(pickled)
+    record = {"age": 50, "smoker": 1, "chest_pain": "typical"}
+    for given, taken in {131.5: 131.5, 131: 131, "not_measured": "not_measured", "Not measured": "not_measured",
+                         None: "NA"}.items():  # fmt: skip
+        expected = classifier.predict_proba(vectorizer.transform([record | {"blood_pressure": taken}]))[0, 1]
+        answer = service.predict(record | {"blood_pressure": given}).json
+        assert answer["disease_probability"] == pytest.approx(expected, abs=1e-12)
+    assert service.predict(record | {"blood_pressure": "measured"}).status == 422
+    [*_, row] = service.predict(table.read_bytes(), "text/csv").body.decode().splitlines()
+    assert row.endswith(",,")  # neither a note nor an error
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([*range(21), *["?!"] * 21], "any"),
+        ([*range(21), *["?!"] * 22], "string"),  # more than half of them are texts
+        ([*range(20), *range(20), "3+"], "string"),  # as few numbers as categories have
+        ([*range(100), *(f"text {each}" for each in range(20))], "any"),
+        ([*[*range(100)] * 2, *(f"text {each}" for each in range(21))], "string"),
+    ],
+)
+def test_a_few_numbers_or_many_texts_are_a_category(cells, kind):
+    [column] = columns.look(["x"], [[*map(str, cells)]], [str], "churn", columns.Choices(keep=("x",)))
+    assert column.field.type == kind
+
+
 @pytest.mark.parametrize("time", ["", " 08:30", "T08:30:00Z"])
 def test_dates_are_left_out_unless_they_are_kept(patients, tmp_path, time):
     table = written(
@@ -559,6 +600,37 @@ def test_a_number_that_is_far_from_0_is_learnt_from_as_if_it_began_there(tmp_pat
 
     expected = probabilities(frame)
     assert probabilities(frame.assign(when=begins + more)) == pytest.approx(expected, abs=1e-3 if shops else 1e-8)
+
+
+@pytest.mark.parametrize("shops", [0, 400])
+def test_a_number_that_is_far_from_0_is_learnt_from_where_some_rows_have_a_text_too(tmp_path, shops):
+    random = np.random.default_rng(3)
+    since = 1_700_000_000 + random.integers(0, 86_400, 1500)
+    leaves = random.random(1500) < 1 / (1 + np.exp(-(since - 1_700_043_200) / 5000))
+    leaves[::30] = True
+    frame = pd.DataFrame({"since": since.astype(object), "churn": np.where(leaves, "yes", "no")})
+    _, test = train_test_split(range(1500), test_size=0.2, random_state=1)
+    frame.loc[::30, "since"], frame.loc[test[0], "since"] = "long ago", "for ever"
+    if shops:  # then the matrix is sparse
+        frame["shop"] = [f"s{row % shops}" for row in range(1500)]
+    records, _ = any_table.read(written(frame, tmp_path / "table.csv"), Asked())
+    prepared = fitting.prepare(records)
+    fit = fitting.learner("logistic", 1.0, prepared.scale)
+    assert min(fitting.cross_validate(prepared.train, fit)) > 0.9
+    model = fit(prepared.train)
+    shop = {"shop": "s1"} if shops else {}
+    records = [{"since": since, **shop} for since in ("long_ago", "for_ever", 1_700_000_000, 1_700_086_000)]
+    known, unknown, early, late = model.predict_proba(prepared.vectorizer.transform(records))[:, 1]
+    assert (known > 0.75, early < 0.05, late > 0.95) == (True, True, True)
+    assert unknown == pytest.approx(np.mean(leaves), abs=0.25)  # of which nothing is known
+
+
+def test_signs_of_units_are_left_away(patients, tmp_path):
+    plain = patients.assign(paid=patients["Age"] * 100.5, share=patients["Age"] / 2)
+    signed = plain.assign(
+        paid=[f"${each:,.2f} " for each in plain["paid"]], share=[f"{each}%" for each in plain["share"]]
+    )
+    assert described(signed, tmp_path, "--target", "Disease") == described(plain, tmp_path, "--target", "Disease")
 
 
 def test_all_columns_tell_how_one_writes_its_numbers(tmp_path):

@@ -167,4 +167,5 @@ def _reader(field: Field, plain: Plain) -> Callable[[str], Any]:
 
 def _read(field: Field, plain: Plain, cell: str) -> Any:
     """The value of any cell. Raises `ValueError` where it has none."""
-    return field.read(cell if cell in field.texts else plain(cell), from_text=True)
+    is_value = cell in field.texts or canonical(cell) in field.spellings
+    return field.read(cell if is_value else plain(cell), from_text=True)

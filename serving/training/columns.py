@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -15,6 +15,13 @@ from serving.tables.numbers import Cells, Conventions, Plain, with_point, withou
 
 # A text with more values, or with another one in more than half of the rows, would be learnt by heart.
 MOST_TEXTS, MOST_DIFFERENT = 1000, 0.5
+
+# A number may be a text in some rows, such as `unknown`: so many texts at most, beside more numbers than these, and in
+# no more than half of the rows. Else it is a category.
+MOST_ODD, LEAST_NUMBERS = 20, 20
+
+# Texts that a line names.
+MOST_NAMED = 3
 
 # The last word of what columns are called that name the records, and what those are that name the rows, by pandas and R
 # too.
@@ -128,16 +135,21 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
     is_different = len(texts) > MOST_DIFFERENT * len(cells)
     if name in ROW_NAMES and is_different and not is_kept:
         return left_out(f"it names the rows (--id {title}, or --keep {title})")
-    numbers = _numbers(name, cells, plain)
-    if numbers is not None:
-        is_whole = all(float(number).is_integer() for number in numbers)
+    numbers, odd = _numbers(name, cells, plain)
+    if not odd or (
+        len(odd) <= MOST_ODD and len({*numbers}) > LEAST_NUMBERS and 2 * len(numbers) >= len(cells) - blanks
+    ):
+        is_whole = all(number.is_integer() for number in numbers)
         if is_whole and is_different and _is_called_id(title) and not is_kept:
             return left_out(f"an id (--keep {title})") if choices.id else Column(title, name, "id", some)
-        field = _number_field(title, name, numbers, is_whole, blanks > 0)
+        field = _number_field(title, name, numbers, is_whole, blanks > 0, odd)
         usual = sorted(numbers)[len(numbers) // 2]
-        kind = "two values" if field.values else "whole number" if is_whole else "number"
-        shown = f"{min(numbers):g} to {max(numbers):g}" + (f", {blanks:,} blank" if blanks else "")
-        return Column(title, name, kind, shown, field, int(usual) if is_whole else usual)
+        kind = "number, text" if odd else "two values" if field.values else "whole number" if is_whole else "number"
+        shown = f"{min(numbers):g} to {max(numbers):g}"
+        shown += f", or {', '.join(odd[:MOST_NAMED])}{', …' * (len(odd) > MOST_NAMED)}" if odd else ""
+        shown += f", {blanks:,} blank" if blanks else ""
+        labels = _labels(cells, odd)
+        return Column(title, name, kind, shown, field, int(usual) if is_whole and not odd else usual, labels=labels)
     if all(map(_is_date, texts)) and not is_kept:
         return left_out(f"dates: a later one would be no value that it knows (--keep {title})")
     if (is_different or len(texts) > MOST_TEXTS) and not is_kept:
@@ -153,17 +165,17 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
         blank=BLANK_TEXT if blanks else None,
     )
     kind = "category" if len(values) > 2 else "two values"
-    labels = {canonical(cell): cell.strip() for cell in {*cells} if canonical(cell) in texts}
-    return Column(title, name, kind, some, field, usual=texts.most_common(1)[0][0], labels=labels)
+    return Column(title, name, kind, some, field, usual=texts.most_common(1)[0][0], labels=_labels(cells, texts))
 
 
 def is_number(text: str) -> bool:
     """Whether a text is a number, however it is written."""
-    return any(_numbers("", [text], plain) for plain in (without_thousands, with_point))
+    return any(_numbers("", [text], plain)[0] for plain in (without_thousands, with_point))
 
 
-def _numbers(name: str, cells: Cells, plain: Plain) -> list[float] | None:
-    """The numbers in a column without its blanks; None where something else is in it."""
+def _numbers(name: str, cells: Cells, plain: Plain) -> tuple[list[float], list[str]]:
+    """The numbers in a column, and in order what else is in it, in canonical spelling, without its blanks; no numbers
+    where there is too much else."""
     probe = Field(name, "number", blank=0)
     decode = msgspec.json.Decoder(probe.decoded()).decode
 
@@ -173,20 +185,37 @@ def _numbers(name: str, cells: Cells, plain: Plain) -> list[float] | None:
         except msgspec.DecodeError:
             return probe.read(plain(cell), from_text=True)
 
-    try:
-        read = {cell: number(cell) for cell in {*cells}}
-    except ValueError:
-        return None
-    return [value for cell in cells if (value := read[cell]) is not None]
+    read: dict[str, Any] = {}
+    odd: set[str] = set()
+    for cell in {*cells}:
+        try:
+            read[cell] = number(cell)
+        except ValueError:
+            odd.add(canonical(cell))
+            if len(odd) > MOST_ODD:
+                return [], sorted(odd)
+    return [float(value) for cell in cells if (value := read.get(cell)) is not None], sorted(odd)
 
 
-def _number_field(title: str, name: str, numbers: list[float], is_whole: bool, has_blanks: bool) -> Field:
-    blank = 0 if has_blanks else None
+def _number_field(
+    title: str, name: str, numbers: list[float], is_whole: bool, has_blanks: bool, odd: list[str]
+) -> Field:
+    least = 0 if min(numbers) >= 0 else UNSET
+    if odd:
+        constraints, values = Constraints(required=not has_blanks, minimum=least), (*odd, *[BLANK_TEXT] * has_blanks)
+        blank = BLANK_TEXT if has_blanks else None
+        return Field(name, "any", title=title, constraints=constraints, categories=values, blank=blank)
     if {*numbers} == {0, 1}:
         constraints = Constraints(required=not has_blanks, enum=(0, 1))
     else:
-        constraints = Constraints(required=not has_blanks, minimum=0 if min(numbers) >= 0 else UNSET)
-    return Field(name, "integer" if is_whole else "number", title=title, constraints=constraints, blank=blank)
+        constraints = Constraints(required=not has_blanks, minimum=least)
+    kind: Literal["integer", "number"] = "integer" if is_whole else "number"
+    return Field(name, kind, title=title, constraints=constraints, blank=0 if has_blanks else None)
+
+
+def _labels(cells: Cells, texts: Collection[str]) -> dict[str, str]:
+    """How the table writes texts in canonical spelling."""
+    return {canonical(cell): cell.strip() for cell in {*cells} if canonical(cell) in texts}
 
 
 def _is_called_id(title: str) -> bool:

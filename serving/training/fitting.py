@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 import sklearn
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction import DictVectorizer
@@ -23,20 +22,13 @@ from threadpoolctl import threadpool_limits
 from serving import distribution
 from serving.errors import BadTable
 from serving.model.figures import AUC, Choice, Decile, Probabilities, TrainingFigures
+from serving.training.scale import Scale
 from serving.training.table import TrainingTable
 
 # The course's figures.
 TEST_SHARE = 0.2
 FOLDS = 5
 RANDOM_STATE = 1
-
-# A number with a smaller standard deviation hardly counts: its weight would have to be larger than the penalty lets it.
-# And of a large one the weight is so small that the solver loses it.
-LEAST_DEVIATION, MOST_DEVIATION = 1, 100_000
-
-# A number that is farther from 0, by its mean in standard deviations, is centred: it is nearly a second intercept, and
-# costs the solver the digits of the distance's square, here 2 of its 16, and of seconds since 1970 within a day 10.
-MOST_DISTANCE = 10
 
 # From more features on the matrix is sparse, and the fit another one: Newton's method solves for all features at once.
 MANY_FEATURES = 300
@@ -70,13 +62,6 @@ class Part(NamedTuple):
         return Part(self.matrix[rows], self.target[rows])
 
 
-class Scale(NamedTuple):
-    """For each feature what is subtracted from it for the fit, and what it is divided by then."""
-
-    centre: np.ndarray
-    deviation: np.ndarray
-
-
 class Training(NamedTuple):
     """A table split as in the course: the vectorizer has seen the training part alone, and so has the scale."""
 
@@ -99,7 +84,9 @@ def prepare(table: TrainingTable, kind: Kind = "logistic") -> Training:
         raise BadTable(f"a logistic regression knows no missing values, as {named} may have; take --model boosting")
     train, test = train_test_split(range(len(table.rows)), test_size=TEST_SHARE, random_state=RANDOM_STATE)
     vectorizer = DictVectorizer(sparse=False)
-    vectorizer.fit(table.records(train))
+    # With all texts that may stand for a number: one that counted nothing would count as a number of 0.
+    texts = [{field.name: text} for field in table.schema.fields for text in field.categories]
+    vectorizer.fit([*table.records(train), *texts])
     features = len(vectorizer.feature_names_)
     if kind == "boosting" and features * len(table.rows) > MOST_NUMBERS:
         many = f"{len(table.rows):,} rows of {features:,} features"
@@ -109,23 +96,7 @@ def prepare(table: TrainingTable, kind: Kind = "logistic") -> Training:
     for name, rows in ("training", train), ("test", test):
         matrix = vectorizer.transform(table.records(rows))
         parts.append(_with_both_classes(f"the {name} part", Part(matrix, np.array(table.target)[rows])))
-    return Training(vectorizer, parts[0], parts[1], _scale(table, vectorizer, parts[0].matrix))
-
-
-def _scale(table: TrainingTable, vectorizer: DictVectorizer, matrix: Any) -> Scale:
-    """Where a number varies too little or too much, or there are many features, numbers are divided by their standard
-    deviations; a number that is far from 0 is centred. Else nothing is changed."""
-    features = len(vectorizer.feature_names_)
-    scale = Scale(np.zeros(features), np.ones(features))
-    numbers = [vectorizer.vocabulary_[field.name] for field in table.schema.fields if field.is_number]
-    columns = matrix[:, numbers].toarray() if vectorizer.sparse else matrix[:, numbers]
-    means = columns.mean(axis=0)
-    # Rounding gives what is the same in every row a deviation too.
-    deviations = np.where(np.ptp(columns, axis=0) > 0, columns.std(axis=0), 0)
-    scale.centre[numbers] = np.where(abs(means) > MOST_DISTANCE * deviations, means, 0)
-    if vectorizer.sparse or ((deviations < LEAST_DEVIATION) | (deviations > MOST_DEVIATION)).any():
-        scale.deviation[numbers] = np.where(deviations > 0, deviations, 1)
-    return scale
+    return Training(vectorizer, parts[0], parts[1], Scale.of(table.schema, vectorizer, parts[0].matrix))
 
 
 # What is fitted: a classifier of scikit-learn.
@@ -165,25 +136,16 @@ def fit_trees(part: Part, kind: Kind) -> Classifier:
 def fit_logistic(part: Part, C: float, scale: Scale) -> LogisticRegression:
     """A logistic regression with inverse regularization strength `C`, at its optimum.
 
-    It is penalised for the weights of features that are divided by their deviation, and has those of the features
-    themselves. What is centred changes the intercept alone, which is not penalised. Newton's method gets there in some
-    ten steps for a few columns; the course's solver, lbfgs, stops before it unless the columns are scaled first, as
-    they are where there are many.
+    It is penalised for the weights of scaled features, and has those of the features themselves. Newton's method gets
+    there in some ten steps for a few columns; the course's solver, lbfgs, stops before it unless the columns are scaled
+    first, as they are where there are many.
     """
-    matrix = part.matrix
-    if isinstance(matrix, np.ndarray):
+    if isinstance(part.matrix, np.ndarray):
         model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10, max_iter=1000)
-        if scale.centre.any() or (scale.deviation != 1).any():
-            matrix = (matrix - scale.centre) / scale.deviation
     else:
         model = LogisticRegression(C=C, solver="lbfgs", tol=1e-6, max_iter=10_000)
-        if scale.centre.any():
-            # It stays sparse: a column that is so far from 0 has hardly a zero.
-            matrix = matrix - sparse.csr_matrix(np.ones((len(part.target), 1))) @ sparse.csr_matrix(scale.centre)
-        matrix = matrix.multiply(1 / scale.deviation).tocsr()
-    model.fit(matrix, part.target)
-    model.coef_ /= scale.deviation
-    model.intercept_ -= model.coef_ @ scale.centre
+    model.fit(scale.scaled(part.matrix), part.target)
+    model.coef_, model.intercept_ = scale.of_features(model.coef_, model.intercept_)
     return model
 
 

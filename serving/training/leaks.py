@@ -27,8 +27,9 @@ def tell_all(table: TrainingTable) -> list[str]:
 
     found = []
     for field, values in zip(table.schema.fields, zip(*table.rows, strict=True), strict=True):
-        if field.is_number:
-            told = either_way(np.nan_to_num(np.array(values, dtype=float), nan=-LARGEST_NUMBER))
+        if not field.is_category:
+            numbers = [value if isinstance(value, int | float) else np.nan for value in values]
+            told = either_way(np.nan_to_num(np.array(numbers, dtype=float), nan=-LARGEST_NUMBER))
         else:
             places = {value: place for place, value in enumerate({*values})}
             column = np.array([places[value] for value in values])

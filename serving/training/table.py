@@ -119,7 +119,7 @@ def records(text: TextTable, schema: Schema, answers: Sequence[bool | None]) -> 
     answered = [row for row, answer in enumerate(answers) if answer is not None]
     filled = of_places([*columns], answered)
     fields = tuple(
-        _with_bounds(field, column) if field.is_number and field.least is None else field
+        _with_bounds(field, column) if not field.is_category and field.least is None else field
         for field, column in zip(schema.fields, filled, strict=True)
     )
     fill(schema, filled)
@@ -138,8 +138,8 @@ def place_of(text: TextTable, name: str) -> int:
 
 
 def _with_bounds(field: Field, values: Sequence[Any]) -> Field:
-    """The field with the least, the greatest and the deciles of a column; blanks are none of them."""
-    ordered = sorted(+value for value in values if value is not None)  # of true it makes 1
+    """The field with the least, the greatest and the deciles of a column's numbers."""
+    ordered = sorted(+value for value in values if isinstance(value, int | float))  # of true it makes 1
     if not ordered:
         return field
     return replace(field, least=ordered[0], greatest=ordered[-1], deciles=tuple(deciles(ordered)))
