@@ -396,12 +396,11 @@ def test_a_few_numbers_or_many_texts_are_a_category(cells, kind):
     assert column.field.type == kind
 
 
-@pytest.mark.parametrize("time", ["", " 08:30", "T08:30:00Z"])
-def test_dates_are_left_out_unless_they_are_kept(patients, tmp_path, time):
-    table = written(
-        patients.assign(Seen=[f"2024-05-{1 + row % 28:02}{time}" if row % 5 else "" for row in range(400)]),
-        tmp_path / "table.csv",
-    )
+@pytest.mark.parametrize("time", ["", " 08:30", "T08:30:00Z", ", 8:30 PM"])
+@pytest.mark.parametrize("date", ["2024-05-{:02}", "2024/5/{}", "5/{}/2024", "{:02}.05.24", "{:02}-05-2024"])
+def test_dates_are_left_out_unless_they_are_kept(patients, tmp_path, date, time):
+    seen = [f"{date.format(1 + row % 28)}{time}" if row % 5 else "" for row in range(400)]
+    table = written(patients.assign(Seen=seen), tmp_path / "table.csv")
     _, said = any_table.read(table, Asked(target="Disease"))
     [line] = [line for line in said if line.startswith("Seen ")]
     assert line.endswith("left out: dates: a later one would be no value that it knows (--keep Seen)")

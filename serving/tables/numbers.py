@@ -1,8 +1,8 @@
-"""Numbers as tables write them, with commas and signs -> as programs write them.
+"""Numbers as tables write them, with commas, blanks and signs -> as programs write them.
 
 In a table that is separated by commas, a comma in a cell separates thousands. In others it is the decimal sign, and a
-point separates thousands, or the point is the decimal sign: that is each column's own. A currency's sign or a % before
-or behind a number is left away: 13.5 % is 13.5.
+point separates thousands, or the point is the decimal sign: that is each column's own. Blanks and apostrophes between
+thousands, and a currency's sign or a % before or behind a number, are left away: 13.5 % is 13.5.
 """
 
 import re
@@ -11,29 +11,34 @@ from collections.abc import Callable, Iterable, Sequence
 Cells = Sequence[str]
 Plain = Callable[[str], str]
 
-_SIGN = "[$€£¥₹%]"
+# As Excel and pandas write amounts, with blanks that no line is broken at too.
+_SIGN, _BLANKS = "[$€£¥₹%]", r"[\s\u00a0\u202f]*"
+_GROUPS = r"[1-9]\d{0,2}(?:[ \u00a0\u202f'\u2019]\d{3})+"
 
 
 def _pattern(number: str, sign: str = f"{_SIGN}?") -> Callable[[str], re.Match[str] | None]:
     number = rf"(?:{number})(?:e[+-]?\d+)?"
-    return re.compile(rf"\s*[+-]?(?:{sign}\s*{number}|{number}\s*{sign})\s*", re.ASCII | re.IGNORECASE).fullmatch
+    signed = rf"{_BLANKS}[+-]?(?:{sign}{_BLANKS}{number}|{number}{_BLANKS}{sign}){_BLANKS}"
+    return re.compile(signed, re.ASCII | re.IGNORECASE).fullmatch
 
 
 _has_comma_thousands = _pattern(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 _has_sure_thousands = _pattern(r"[1-9]\d{0,2}(?:,\d{3})+\.\d*|[1-9]\d{0,2}(?:,\d{3}){2,}")
 _has_point_thousands = _pattern(r"[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?")
-_has_decimal_comma = _pattern(r"\d+,\d*|,\d+")
-_has_decimal_point = _pattern(r"\d+\.\d*|\.\d+")
+_has_decimal_comma = _pattern(rf"(?:\d+|{_GROUPS}),\d*|,\d+")
+_has_decimal_point = _pattern(rf"(?:\d+|{_GROUPS})\.\d*|\.\d+")
 _is_like_a_number = _pattern(r"[\d.,]+")
+_has_groups = _pattern(rf"{_GROUPS}(?:[.,]\d*)?")
 _has_sign = _pattern(r"[\d.,]+", _SIGN)
-_signs = re.compile(rf"\s*{_SIGN}\s*")
+_left_away = re.compile(rf"{_SIGN}|[\s\u00a0\u202f'\u2019]")
 
 
 def bare(cell: str) -> str:
-    """A number without a sign of its unit; anything else as it is."""
-    if cell[:1].isdigit() and cell[-1:].isdigit():  # as most are: known in a third of the time
-        return cell
-    return _signs.sub("", cell) if _has_sign(cell) else cell
+    """A number without what stands between its thousands, but for commas and points, and without a sign of its unit;
+    anything else as it is."""
+    if _left_away.search(cell) and (_has_sign(cell) or _has_groups(cell)):
+        return _left_away.sub("", cell)
+    return cell
 
 
 def without_thousands(cell: str) -> str:

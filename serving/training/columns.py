@@ -30,8 +30,10 @@ ROW_NAMES = ("row", "index", "unnamed:_0", "rownames", "rowname", "rownumber", "
 
 _words = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])").split
 
-# A date as ISO 8601 writes it, with or without a time, in canonical spelling.
-_is_date = re.compile(r"\d{4}-\d\d-\d\d([t_]\d\d:.*)?", re.ASCII).fullmatch
+# A date of numbers, with or without a time, in canonical spelling: as ISO 8601 writes it, 12/31/2024 or 31.12.24.
+_is_date = re.compile(
+    r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3(\d{4}|\d\d))([t_,]+\d\d?:.*)?", re.ASCII
+).fullmatch
 
 # How a blank text counts, as in the course.
 BLANK_TEXT = "NA"
