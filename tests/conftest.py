@@ -39,6 +39,11 @@ SEED = telecom.SCHEMA.example
 GUNICORN = [sys.executable, "-m", "gunicorn", "predict:app", "--bind", "127.0.0.1:{port}"]
 WAITRESS = [sys.executable, "-m", "waitress", "--listen", "127.0.0.1:{port}", "predict:app"]
 
+# What the tests start heeds these, also where a shell (`&`) or nohup has told the tests to ignore them.
+for _each in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_each) == signal.SIG_IGN:
+        signal.signal(_each, lambda *_: None)
+
 
 class Answer(NamedTuple):
     status: int

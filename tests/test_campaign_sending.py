@@ -281,15 +281,6 @@ def test_nobody_gets_two_letters_whatever_is_killed(inbox, published, tmp_path):
     assert re.search(r"^leavers are fewer with a letter by [23]\d\.\d in a hundred", done.stdout, re.MULTILINE)
 
 
-@pytest.fixture
-def heard() -> Iterator[None]:
-    """SIGHUP is what it is elsewhere, also where the tests were started so that they ignore it."""
-    before = signal.signal(signal.SIGHUP, lambda *_: None)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_ends_between_two_letters(inbox, tmp_path, signal_):
     plan = planned(tmp_path, *(f"a{number}@example.com" for number in range(400)))
@@ -310,7 +301,6 @@ def test_a_stop_ends_between_two_letters(inbox, tmp_path, signal_):
     assert len(inbox) == len({*inbox.addresses()}) == 400
 
 
-@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP])
 def test_a_second_stop_of_another_kind_ends_at_once(tmp_path, first):
     with socket.create_server(("127.0.0.1", 0)) as silent:

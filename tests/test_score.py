@@ -262,7 +262,6 @@ def test_a_cluster_is_sent_the_model_and_keeps_nothing_of_it(tables, tmp_path):
 def scoring(*words: str | Path) -> Iterator[subprocess.Popen]:
     """A run that goes on, as the leader of its processes, which a terminal interrupts together."""
     command = [sys.executable, "-m", "serving.score", *map(str, words)]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it runs in the background ignore it
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
