@@ -12,7 +12,7 @@ from msgspec import UNSET
 from serving.fields import Field
 
 # The bin of what is none of a field's values: missing, or unknown to a lenient service, or, where a field takes both
-# numbers and texts, a number.
+# numbers and texts and no edges are known, a number.
 NOTHING = ""
 
 # Of a field whose values may be ids.
@@ -56,12 +56,12 @@ def number_labels(edges: Edges) -> list[str]:
 
 
 def labels(field: Field, edges: Edges) -> list[str]:
-    """What a field's bins are called: its values as texts, or a number's bins; none of a number without edges."""
-    if field.is_number:
-        return number_labels(edges) if edges else []
+    """What a field's bins are called: a number's bins, and its values as texts; none of a number without edges."""
     if field.is_private:
         return [KNOWN, UNKNOWN]
-    return [*dict.fromkeys([*field.texts, NOTHING])]
+    if field.is_number and not edges:
+        return []
+    return [*dict.fromkeys([*(number_labels(edges)[:-1] if edges else ()), *field.texts, NOTHING])]
 
 
 def number_times(edges: Edges, numbers: Sequence[int | float]) -> list[int]:
@@ -81,9 +81,16 @@ def shares(field: Field, edges: Edges, column: Sequence[Any]) -> dict[str, float
     if not field.is_number:
         for label, number in label_times(field, column):
             times[label] += number
-    elif times:
-        times.update(dict(zip(times, number_times(edges, column), strict=True)))
+    if edges:
+        numbers = numbers_in(field, column)
+        times.update(dict(zip(number_labels(edges), number_times(edges, numbers), strict=True)))
+        times[NOTHING] -= 0 if field.is_number else len(numbers)
     return {label: number / len(column) for label, number in times.items()}
+
+
+def numbers_in(field: Field, column: Sequence[Any]) -> Sequence[Any]:
+    """The numbers in a filled column of a field that is no category."""
+    return column if field.is_number else [value for value in column if isinstance(value, int | float)]
 
 
 def label_times(field: Field, column: Sequence[Any], is_exact: bool = False) -> Iterator[tuple[str, int]]:

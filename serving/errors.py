@@ -89,7 +89,7 @@ def wrong(field: Field, given: object, index: int) -> FieldError:
     """The error of a value that the field does not allow."""
     is_not = "one of the allowed values" if field.is_category else field.allowed
     if field.type == "any":
-        is_not = "a number and not one of the allowed values"
+        is_not = f"{field.numbers} and not one of the allowed values"
     return error_of(field, f"{shown(given)} is not {is_not}", index)
 
 

@@ -126,8 +126,13 @@ class Field(Struct, frozen=True, omit_defaults=True, dict=True):
     @cached_property
     def allowed(self) -> Allowed:
         """What is allowed, as an error says it."""
+        return self.values or self.numbers
+
+    @cached_property
+    def numbers(self) -> str:
+        """The numbers that are allowed, in words."""
         kind = "a whole number" if self.type == "integer" else "a number"
-        return self.values or f"{kind} from {self.minimum} to {LARGEST_NUMBER}"
+        return f"{kind} from {self.minimum} to {LARGEST_NUMBER}"
 
     @cached_property
     def texts(self) -> dict[str, str | int]:

@@ -377,8 +377,10 @@ def test_a_number_with_a_text_in_some_rows_is_a_number_and_a_text(patients, tmp_
         answer = service.predict(record | {"blood_pressure": given}).json
         assert answer["disease_probability"] == pytest.approx(expected, abs=1e-12)
     assert service.predict(record | {"blood_pressure": "measured"}).status == 422
-    [*_, row] = service.predict(table.read_bytes(), "text/csv").body.decode().splitlines()
-    assert row.endswith(",,")  # neither a note nor an error
+    [error] = service.predict(record | {"blood_pressure": -5}).json["errors"]
+    assert error["message"] == "-5 is not a number from 0 to 9007199254740991 and not one of the allowed values"
+    _, *rows = service.predict(table.read_bytes(), "text/csv").body.decode().splitlines()
+    assert all(row.endswith(",,") for row in rows)  # neither a note nor an error
 
 
 @pytest.mark.parametrize(
@@ -394,6 +396,56 @@ def test_a_number_with_a_text_in_some_rows_is_a_number_and_a_text(patients, tmp_
 def test_a_few_numbers_or_many_texts_are_a_category(cells, kind):
     [column] = columns.look(["x"], [[*map(str, cells)]], [str], "churn", columns.Choices(keep=("x",)))
     assert column.field.type == kind
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("#DIV/0!", "#div/0!, a formula that has failed"),
+        ("=A2*2", "=a2*2, a formula whose value was not saved"),
+        ("1.234,5", "1.234,5, a number that is written otherwise than the column's first ones"),
+    ],
+)
+def test_a_cell_that_was_to_be_a_number_is_no_text_beside_the_numbers(patients, tmp_path, cell, said):
+    pressure = patients["Blood Pressure"].astype(object)
+    pressure[5] = cell
+    table = written(patients.assign(**{"Blood Pressure": pressure}), tmp_path / "table.csv")
+    with pytest.raises(BadTable) as refused:
+        any_table.read(table, Asked(target="Disease"))
+    way_out = "correct it, or leave the column out (--drop Blood Pressure)"
+    assert str(refused.value) == f"the column Blood Pressure has numbers, and {said}: {way_out}"
+    assert any_table.read(table, Asked(target="Disease", drop=("Blood Pressure",)))
+
+
+def test_codes_of_numbers_with_points_are_no_dates_and_one_text_among_dates_makes_them_no_category(tmp_path):
+    frame = pd.DataFrame({"nace": ["47.78.99", "01.11.10", "62.01.12"] * 100, "churn": ["yes", "no"] * 150})
+    frame["hired"] = [f"{1 + row % 12:02}/{1 + row % 28:02}/2020" if row % 7 else "unknown" for row in range(300)]
+    assert [field["name"] for field in described(frame, tmp_path)["fields"]] == ["nace"]
+
+
+def test_drift_is_told_of_a_number_that_can_be_a_text(tmp_path):
+    random = np.random.default_rng(5)
+    amount = random.lognormal(3, 1, 1000).round(2)
+    mixed = pd.Series(amount, dtype=object)
+    mixed[::25] = "TBD"
+    frame = pd.DataFrame({"amount": mixed, "churn": np.where(random.random(1000) < amount / 60, "yes", "no")})
+    done = train(written(frame, tmp_path / "table.csv"), "--output", tmp_path / "model.bin")
+    assert done.returncode == 0, done.stderr
+
+    def told(factor: float) -> dict:
+        service = InProcess(predict.create_app(Settings(model=str(tmp_path / "model.bin"))).test_client())
+        sent = frame.assign(amount=[each if each == "TBD" else each * factor for each in mixed])
+        assert service.predict(sent.to_csv(index=False).encode(), "text/csv").status == 200
+        [field] = service.get("/drift").json["fields"]
+        return field
+
+    alike = told(1)
+    assert alike["verdict"] == "alike"
+    shares = {each["value"]: (each["training"], each["asked"]) for each in alike["bins"]}
+    assert shares["tbd"] == (0.04, 0.04)
+    assert sum(training for training, _ in shares.values()) == pytest.approx(1)
+    assert all(asked == pytest.approx(training) for training, asked in shares.values())
+    assert told(50)["verdict"] == "changed a lot"
 
 
 @pytest.mark.parametrize("time", ["", " 08:30", "T08:30:00Z", ", 8:30 PM"])

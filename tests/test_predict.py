@@ -4,6 +4,7 @@ import json
 
 import pytest
 from conftest import Service
+from flask import after_this_request, request_tearing_down
 
 from predict import create_app
 from serving.errors import error_of
@@ -51,6 +52,32 @@ def test_functions_of_ones_own_around_a_request_are_called(customer):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert (answer.mimetype, answer.json["churn"]) == ("application/json", False)
     assert called == ["before", "teardown", "application"]
+    many = app.test_client().post("/predict", json=[customer] * 3000)
+    assert len(many.json) == 3000
+    assert int(many.headers["Content-Length"]) == len(many.data)
+
+
+def test_other_ways_to_be_called_around_a_request_are_heeded_too(customer):
+    app = create_app(Settings())
+    called = []
+    app.url_value_preprocessor(lambda *_: called.append("address"))
+
+    @request_tearing_down.connect_via(app)
+    def hear(*_, **__):
+        called.append("signal")
+
+    assert app.test_client().post("/predict", json=customer).status_code == 200
+    assert called == ["address", "signal"]
+    app = create_app(Settings())
+
+    @app.before_request
+    def answer_later():
+        @after_this_request
+        def name_it(response):
+            response.headers["X-Service"] = "churn"
+            return response
+
+    assert app.test_client().post("/predict", json=customer).headers["X-Service"] == "churn"
 
 
 def test_the_course_customer_stays(service: Service, customer):

@@ -12,9 +12,11 @@ from conftest import InProcess
 
 import predict
 from serving import schema as schemas
+from serving.errors import BadTable
 from serving.tables import reader
 from serving.tables.rows import RowReader
-from serving.training import table, telecom
+from serving.training import any_table, table, telecom
+from serving.training.any_table import Asked
 
 CSV = "text/csv"
 EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -102,7 +104,7 @@ FORMS: dict[str, Callable[[pd.DataFrame], bytes]] = {
     "utf-16, big end first": lambda frame: b"\xfe\xff" + in_csv(frame, "utf-16-be", sep="\t"),
     **{
         f"blanks are {word!r}": lambda frame, word=word: in_csv(frame, na_rep=word)
-        for word in ("NA", "N/A", "NaN", "null", "None", "?", "nan", " ")
+        for word in ("NA", "N/A", "#N/A", "<NA>", "NaN", "null", "None", "?", "nan", " ")
     },
     "True and False": lambda frame: in_csv(for_yes_and_no(frame, True, False)),
     "yes and no": lambda frame: in_csv(for_yes_and_no(frame, "yes", "no")),
@@ -163,7 +165,7 @@ CHARGES = [
     (",", ["29.85", "1,234.5", "1,234", "12,34.5", "29,85", "1234,567"], [29.85, 1234.5, 1234, None, None, None]),
     (",", ["70", "7.5", "0,123", "012,345", "1,2345", ",5"], [70, 7.5, None, None, None, None]),
     (";", ["29,85", "1.234,5", "12.345", "12.34,5", "29.85", "1,234.5"], [29.85, 1234.5, 12345, None, None, None]),
-    ("\t", ["29.85", "70.5", "30.5", "1,5", "1.234,5", "9,234"], [29.85, 70.5, 30.5, None, None, None]),
+    ("\t", ["29.85", "70.5", "30.5", "1,5", "1.234,5", "9,234"], [29.85, 70.5, 30.5, None, None, 9234]),
     ("\t", ["29.85", "70.5", "1,234.5", "9,234", "1,5", "1,234,567"], [29.85, 70.5, 1234.5, 9234, None, 1234567]),
     (";", ["9,234", "1,234,567", "1,234,567.5", "12", "9.234", "x"], [9234, 1234567, 1234567.5, 12, 9.234, None]),
     (",", ["$84,835.00 ", "-$5", "€ 12.5", "12.5%", "7 %", "$ 5 €"], [84835, -5, 12.5, 12.5, 7, None]),
@@ -178,7 +180,9 @@ CHARGES = [
         [1234.5, None, 1234567, 84835, None, None],
     ),
     (";", ["1.234,50 €", "€12,5", "-3 %", "84.835 $", "12,5 x", "%"], [1234.5, 12.5, -3, 84835, None, None]),
-    ("\t", ["29.85 %", "$1,234.5", "£1", "¥-1", "+₹1", "1.5$%"], [29.85, 1234.5, 1, None, 1, None]),
+    ("\t", ["29.85 %", "$1,234.5", "£1", "¥-1", "+₹1", "1.5$%"], [29.85, 1234.5, 1, -1, 1, None]),
+    (",", ["(1,191.38)", "($5)", "(7", "()", "(a)", "12"], [-1191.38, -5, None, None, None, 12]),
+    ("\t", ["950", "870", "$1,234", "2,345", "£-7", "x"], [950, 870, 1234, 2345, -7, None]),
     ("|", ["70", "1.234", "12.345", "1,5", ",5", "1.5"], [70, 1234, 12345, 1.5, 0.5, None]),
     (";", ["70", "1.2345", "1.234", "0.125", "1e-3", "1,5"], [70, 1.2345, 1.234, 0.125, 0.001, None]),
     (";", ["1,5e-3", " 7,5 ", "+1,5", "0,0", "1.234.567,8", ","], [0.0015, 7.5, 1.5, 0, 1234567.8, None]),
@@ -204,7 +208,33 @@ def test_what_the_first_rows_have_shown_holds_for_the_others():
     assert (found.records.columns, [*found.wrong]) == ([[1.234], [1.234]], [1])
     other = RowReader(schema, ["amount", "price"], delimiter="\t")
     found = other([["1.5", "70"], ["2.5", "1,234"]])  # so that it is no 1.234
-    assert (found.records.columns, [*found.wrong]) == ([[1.5], [70]], [1])
+    assert (found.records.columns, [*found.wrong]) == ([[1.5, 2.5], [70, 1234]], [])
+
+
+@pytest.mark.parametrize("cell", [" " * 100_000 + "x", "1 111" + "\t" * 100_000 + "x", "$" * 100_000, "1,111" * 20_000])
+@pytest.mark.parametrize("delimiter", ",;")
+def test_what_is_not_quite_a_number_takes_no_time(cell, delimiter):
+    schema = schemas.from_features(["amount", "kind=a"], "=")
+    assert [*RowReader(schema, ["amount", "kind"], delimiter=delimiter)([["7", "a"], [cell, "a"]]).wrong] == [1]
+
+
+def test_a_value_that_looks_like_a_number_is_itself():
+    schema = schemas.from_features(["share=50%", "share=5", "paid=free", "paid=$5", "paid"], "=")
+    rows = [["50%", "free"], [" 50% ", "$5"], ["5", " $5 "], ["5 %", "7"], ["$5", "$7"], ["50 %", "8 %"]]
+    records, wrong = RowReader(schema, ["share", "paid"])(rows)
+    assert records.columns == [["50%", "50%", "5"], ["free", "$5", "$5"]]
+    assert [*wrong] == [3, 4, 5]
+
+
+def test_numbers_are_trained_on_as_the_first_500_rows_show_them_which_is_how_they_are_scored(tmp_path):
+    lines = [f"{1 + row % 8}.{row % 9}{row % 7}{row % 5};{'yes' if row % 3 else 'no'}" for row in range(600)]
+    file = tmp_path / "table.csv"
+    file.write_text("\n".join(["price;churn", *lines, "2,5;yes"]))
+    [field] = any_table.read(file, Asked())[0].schema.fields
+    assert (field.least, field.greatest) == (2.5, max(int(line[:5].replace(".", "")) for line in lines))
+    file.write_text("\n".join(["price;churn", *lines, "2.5;yes"]))
+    with pytest.raises(BadTable, match=r"price has numbers, and 2\.5, a number that is written otherwise"):
+        any_table.read(file, Asked())
 
 
 def test_the_note_says_that_a_row_was_read_as_windows_1252(rows_of):

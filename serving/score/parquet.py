@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from serving.errors import BadTable
 from serving.prediction import Predictor
-from serving.tables.reader import BLOCK_ROWS
+from serving.tables.numbers import ROWS
 from serving.tables.rows import RowReader
 from serving.tables.scored import Counting, in_words, noted
 
@@ -31,7 +31,7 @@ def score(table: IO[bytes], predictor: Predictor, counting: Counting, file: IO[b
     try:
         source = parquet.ParquetFile(table, buffer_size=BUFFER, pre_buffer=False)
         reader = _Reader(source.schema_arrow, predictor, counting)
-        rows = max(BLOCK_ROWS, BLOCK_VALUES // max(1, len(source.schema_arrow)))
+        rows = max(ROWS, BLOCK_VALUES // max(1, len(source.schema_arrow)))
         with parquet.ParquetWriter(file, reader.schema) as writer:
             for batch in source.iter_batches(rows, use_threads=False):
                 writer.write_batch(reader.scored(batch))
@@ -62,8 +62,8 @@ class _Reader:
     def scored(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A batch with its scores."""
         added: list[tuple[Any, ...]] = []
-        for start in range(0, len(batch), BLOCK_ROWS):
-            added += self._scores(batch.slice(start, BLOCK_ROWS))
+        for start in range(0, len(batch), ROWS):
+            added += self._scores(batch.slice(start, ROWS))
         columns = zip(*added, strict=True) if added else [[]] * 4
         types = self.schema.types[-4:]
         arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]

@@ -1,8 +1,8 @@
 """Numbers as tables write them, with commas, blanks and signs -> as programs write them.
 
 In a table that is separated by commas, a comma in a cell separates thousands. In others it is the decimal sign, and a
-point separates thousands, or the point is the decimal sign: that is each column's own. Blanks and apostrophes between
-thousands, and a currency's sign or a % before or behind a number, are left away: 13.5 % is 13.5.
+point separates thousands, or the other way round: that is each column's own. Blanks and apostrophes between thousands,
+and a currency's sign or a % before or behind a number, are left away: 13.5 % is 13.5. What is in brackets is negative.
 """
 
 import re
@@ -11,14 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 Cells = Sequence[str]
 Plain = Callable[[str], str]
 
-# As Excel and pandas write amounts, with blanks that no line is broken at too.
-_SIGN, _BLANKS = "[$€£¥₹%]", r"[\s\u00a0\u202f]*"
-_GROUPS = r"[1-9]\d{0,2}(?:[ \u00a0\u202f'\u2019]\d{3})+"
+# Rows that are looked at together: few enough to be nothing, many enough to be fast.
+ROWS = 500
+
+# Blanks are also those at which no line is broken, and thin ones. (Taken all at once, or two runs of them in a pattern
+# would be tried in all ways.)
+_UNIT, _BLANK = "[$€£¥₹%]", r"[\s\u00a0\u2009\u202f]"
+_BLANKS = f"{_BLANK}*+"
+_GROUPS = r"[1-9]\d{0,2}(?:[ \u00a0\u2009\u202f'\u2019]\d{3})+"
 
 
-def _pattern(number: str, sign: str = f"{_SIGN}?") -> Callable[[str], re.Match[str] | None]:
+def _pattern(number: str, unit: str = f"{_UNIT}?") -> Callable[[str], re.Match[str] | None]:
     number = rf"(?:{number})(?:e[+-]?\d+)?"
-    signed = rf"{_BLANKS}[+-]?(?:{sign}{_BLANKS}{number}|{number}{_BLANKS}{sign}){_BLANKS}"
+    signed = rf"{_BLANKS}[+-]?(?:{unit}{_BLANKS}[+-]?{number}|{number}{_BLANKS}{unit}){_BLANKS}"
     return re.compile(signed, re.ASCII | re.IGNORECASE).fullmatch
 
 
@@ -29,14 +34,18 @@ _has_decimal_comma = _pattern(rf"(?:\d+|{_GROUPS}),\d*|,\d+")
 _has_decimal_point = _pattern(rf"(?:\d+|{_GROUPS})\.\d*|\.\d+")
 _is_like_a_number = _pattern(r"[\d.,]+")
 _has_groups = _pattern(rf"{_GROUPS}(?:[.,]\d*)?")
-_has_sign = _pattern(r"[\d.,]+", _SIGN)
-_left_away = re.compile(rf"{_SIGN}|[\s\u00a0\u202f'\u2019]")
+_has_unit = _pattern(r"[\d.,]+", _UNIT)
+# Where these are written, commas separate thousands.
+_begins_with_unit = re.compile(rf"{_BLANKS}[+-]?[$£]").match
+_left_away = re.compile(rf"{_UNIT}|{_BLANK}|['\u2019]")
 
 
 def bare(cell: str) -> str:
-    """A number without what stands between its thousands, but for commas and points, and without a sign of its unit;
-    anything else as it is."""
-    if _left_away.search(cell) and (_has_sign(cell) or _has_groups(cell)):
+    """A number without its unit, and without what stands between its thousands but for commas and points; anything else
+    as it is."""
+    if cell[:1] == "(" and cell[-1:] == ")" and _is_like_a_number(inner := bare(cell[1:-1])):
+        return f"-{inner}"  # as accountants write it
+    if _left_away.search(cell) and (_has_unit(cell) or _has_groups(cell)):
         return _left_away.sub("", cell)
     return cell
 
@@ -45,12 +54,6 @@ def without_thousands(cell: str) -> str:
     """A number without the commas in it, where they are between groups of three digits; anything else as it is."""
     cell = bare(cell)
     return cell.replace(",", "") if _has_comma_thousands(cell) else cell
-
-
-def without_sure_thousands(cell: str) -> str:
-    """The same where the commas in it can be nothing else: 1,234 could be little more than 1."""
-    cell = bare(cell)
-    return cell.replace(",", "") if _has_sure_thousands(cell) else cell
 
 
 def with_point(cell: str) -> str:
@@ -65,49 +68,54 @@ def with_point(cell: str) -> str:
 
 
 class Conventions:
-    """How each of these columns of a table writes its numbers, decided in the first block of rows that shows it."""
+    """How each of these columns of a table writes its numbers, decided by the first rows that show it."""
 
     def __init__(self, delimiter: str, columns: Iterable[int]):
-        self._otherwise: Plain = without_thousands if delimiter == "," else without_sure_thousands
         self._undecided = set() if delimiter == "," else {*columns}
         self._decided: dict[int, Plain] = {}
 
     def __getitem__(self, column: int) -> Plain:
         """What makes the numbers in a column plain."""
-        return self._decided.get(column, self._otherwise)
+        return self._decided.get(column, without_thousands)
 
     @property
     def has_most_commas(self) -> bool:
         """Whether most columns that are decided have a decimal comma."""
-        decided = [*self._decided.values()]
+        decided = list(self._decided.values())
         return 2 * decided.count(with_point) > len(decided)
 
-    def learn(self, block: Sequence[Cells]) -> list[int]:
-        """Look at a block of rows, by column; gives the columns that it has decided."""
-        shown = {column: _shown(block[column]) for column in self._undecided}
+    def learn(self, columns: Sequence[Cells]) -> list[int]:
+        """Look at rows, by column; gives the columns that are decided now.
+
+        However many they are, so many are looked at together: what is trained on is read as it will be when it is sent.
+        """
+        before = {*self._decided}
+        for start in range(0, len(columns[0]) if columns else 0, ROWS):
+            self._learn({column: columns[column][start : start + ROWS] for column in self._undecided})
+        return [*self._decided.keys() - before]
+
+    def _learn(self, block: dict[int, Cells]) -> None:
+        shown = {column: _shown(cells) for column, cells in block.items()}
         decided = {column: plain for column, plain in shown.items() if plain}
         others = [*self._decided.values(), *decided.values()]
-        points = [plain for plain in others if plain is not with_point]
-        otherwise = without_thousands if without_thousands in points else without_sure_thousands
+        most = with_point if 2 * others.count(with_point) >= len(others) else without_thousands
         for column in self._undecided - decided.keys():
             # 1.234 and 1,234 alone are both: then the table's other columns tell, and else its delimiter.
             if any(_has_point_thousands(cell) or _has_comma_thousands(cell) for cell in block[column]):
-                decided[column] = with_point if 2 * len(points) <= len(others) else otherwise
+                decided[column] = most
         self._decided |= decided
         self._undecided -= decided.keys()
-        return [*decided]
 
 
 def _shown(cells: Cells) -> Plain | None:
     """What makes plain how most of the cells that show it are written; None where none does."""
-    shown, has_commas = 0, False
+    shown = 0
     for cell in cells:
         if "," in cell:
-            if not _has_comma_thousands(cell):
+            if _has_comma_thousands(cell):
+                shown -= bool(_has_sure_thousands(cell) or _begins_with_unit(cell))
+            else:
                 shown += bool(_has_point_thousands(cell) or _has_decimal_comma(cell))
-            has_commas = has_commas or bool(_has_sure_thousands(cell))
         elif "." in cell:
             shown -= bool(_has_decimal_point(cell) and not _has_point_thousands(cell))
-    if shown > 0:
-        return with_point
-    return without_thousands if has_commas else without_sure_thousands if shown else None
+    return with_point if shown > 0 else without_thousands if shown else None

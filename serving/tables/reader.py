@@ -7,6 +7,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from serving.errors import BadTable
 from serving.tables import workbook
+from serving.tables.numbers import ROWS
 from serving.tables.text import LONGEST_LINE, Lines
 
 DELIMITERS = ",;\t|"
@@ -14,8 +15,8 @@ DELIMITERS = ",;\t|"
 # Bytes that are read, and cut into lines, at once.
 BLOCK = 65_536
 
-# Rows that are looked at together: few enough to be nothing, many enough to be fast.
-BLOCK_ROWS, BLOCK_CHARACTERS = 500, 2_000_000
+# Characters of the rows that are looked at together.
+BLOCK_CHARACTERS = 2_000_000
 
 # A row's cells, and the line they stood in where they are nothing but the line, cut at the delimiter.
 Row = tuple[list[str], str | None]
@@ -87,7 +88,7 @@ class Table:
         for row in self.rows():
             block.append(row)
             size += sum(map(len, row[0])) if row[1] is None else len(row[1])
-            if len(block) == BLOCK_ROWS or size > BLOCK_CHARACTERS:
+            if len(block) == ROWS or size > BLOCK_CHARACTERS:
                 yield block
                 block, size = [], 0
         if block:

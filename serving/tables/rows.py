@@ -12,7 +12,7 @@ from serving.errors import MOST_SUGGESTIONS, FieldError, InvalidRecords
 from serving.fields import CANONICAL_BLANKS, Field, canonical
 from serving.records import ZERO, Absent, Columns, Records, Unusual, fill, note_unusual, nothing, of_places
 from serving.schema import Schema
-from serving.tables.numbers import Cells, Conventions, Plain, with_point
+from serving.tables.numbers import Cells, Conventions, Plain, bare, with_point
 from serving.turns import in_turns
 
 # So that other spellings of values do not pile up: so many are remembered, and of none more characters.
@@ -167,5 +167,7 @@ def _reader(field: Field, plain: Plain) -> Callable[[str], Any]:
 
 def _read(field: Field, plain: Plain, cell: str) -> Any:
     """The value of any cell. Raises `ValueError` where it has none."""
-    is_value = cell in field.texts or canonical(cell) in field.spellings
-    return field.read(cell if is_value else plain(cell), from_text=True)
+    # A value such as 50% is itself, and no number with a unit.
+    has_unit = field.type == "string" and bare(cell) != cell
+    is_text = has_unit or cell in field.texts or canonical(cell) in field.spellings
+    return field.read(cell if is_text else plain(cell), from_text=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from serving.errors import BadTable
+from serving.errors import MOST_SHOWN, BadTable
 from serving.fields import CANONICAL_BLANKS, Constraints, Field, canonical, spelt_out
 from serving.schema import BadSchema, Schema, Words, checked
 from serving.tables.numbers import Cells, Conventions, Plain, with_point, without_thousands
@@ -16,8 +16,8 @@ from serving.tables.numbers import Cells, Conventions, Plain, with_point, withou
 # A text with more values, or with another one in more than half of the rows, would be learnt by heart.
 MOST_TEXTS, MOST_DIFFERENT = 1000, 0.5
 
-# A number may be a text in some rows, such as `unknown`: so many texts at most, beside more numbers than these, and in
-# no more than half of the rows. Else it is a category.
+# A number may be a text in some rows, such as `unknown`: there are so many different texts at most, more different
+# numbers than these, and texts in no more than half of the rows that are not blank. Else it is a category.
 MOST_ODD, LEAST_NUMBERS = 20, 20
 
 # Texts that a line names.
@@ -31,9 +31,12 @@ ROW_NAMES = ("row", "index", "unnamed:_0", "rownames", "rowname", "rownumber", "
 _words = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])").split
 
 # A date of numbers, with or without a time, in canonical spelling: as ISO 8601 writes it, 12/31/2024 or 31.12.24.
-_is_date = re.compile(
-    r"(\d{4}([-/.])\d\d?\2\d\d?|\d\d?([-/.])\d\d?\3(\d{4}|\d\d))([t_,]+\d\d?:.*)?", re.ASCII
+_date = re.compile(
+    r"(?:\d{4}([-/.])(\d\d?)\1(\d\d?)|(\d\d?)([-/.])(\d\d?)\5(?:\d{4}|\d\d))(?:[t_,]+\d\d?:.*)?", re.ASCII
 ).fullmatch
+
+# What stands in a cell whose formula has failed.
+SPREADSHEET_ERRORS = ("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
 
 # How a blank text counts, as in the course.
 BLANK_TEXT = "NA"
@@ -133,7 +136,7 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
     is_kept = name in choices.keep
     if len(texts) == 1 and not blanks:
         # No weight could be learnt for it, whoever wants it.
-        return left_out(f"it is {next(iter(texts))} in every row")
+        return left_out(f"it is {_short(next(iter(texts)))} in every row")
     is_different = len(texts) > MOST_DIFFERENT * len(cells)
     if name in ROW_NAMES and is_different and not is_kept:
         return left_out(f"it names the rows (--id {title}, or --keep {title})")
@@ -141,6 +144,9 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
     if not odd or (
         len(odd) <= MOST_ODD and len({*numbers}) > LEAST_NUMBERS and 2 * len(numbers) >= len(cells) - blanks
     ):
+        if mistaken := next(filter(_mistake, odd), None):
+            why = f"the column {title} has numbers, and {_short(mistaken)}, {_mistake(mistaken)}"
+            raise BadTable(f"{why}: correct it, or leave the column out (--drop {title})")
         is_whole = all(number.is_integer() for number in numbers)
         if is_whole and is_different and _is_called_id(title) and not is_kept:
             return left_out(f"an id (--keep {title})") if choices.id else Column(title, name, "id", some)
@@ -148,11 +154,11 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
         usual = sorted(numbers)[len(numbers) // 2]
         kind = "number, text" if odd else "two values" if field.values else "whole number" if is_whole else "number"
         shown = f"{min(numbers):g} to {max(numbers):g}"
-        shown += f", or {', '.join(odd[:MOST_NAMED])}{', …' * (len(odd) > MOST_NAMED)}" if odd else ""
+        shown += f", or {', '.join([*map(_short, odd[:MOST_NAMED]), *['…'] * (len(odd) > MOST_NAMED)])}" if odd else ""
         shown += f", {blanks:,} blank" if blanks else ""
         labels = _labels(cells, odd)
         return Column(title, name, kind, shown, field, int(usual) if is_whole and not odd else usual, labels=labels)
-    if all(map(_is_date, texts)) and not is_kept:
+    if 2 * sum(map(_is_date, texts)) > len(texts) and not is_kept:
         return left_out(f"dates: a later one would be no value that it knows (--keep {title})")
     if (is_different or len(texts) > MOST_TEXTS) and not is_kept:
         if _is_called_id(title) and choices.id is None and len(texts) == len(cells):
@@ -199,18 +205,41 @@ def _numbers(name: str, cells: Cells, plain: Plain) -> tuple[list[float], list[s
     return [float(value) for cell in cells if (value := read.get(cell)) is not None], sorted(odd)
 
 
+def _is_mostly_numbers(numbers: list[float], odd: list[str], given: int) -> bool:
+    """Whether a column that is not blank in so many rows, with these numbers and other texts, is one of numbers."""
+    return len(odd) <= MOST_ODD and len({*numbers}) > LEAST_NUMBERS and 2 * len(numbers) >= given
+
+
+def _mistake(text: str) -> str:
+    """What is wrong with a text among numbers, where it was to be one of them."""
+    if is_number(text):
+        return "a number that is written otherwise than the column's first ones"
+    if text in SPREADSHEET_ERRORS:
+        return "a formula that has failed"
+    return "a formula whose value was not saved" if text.startswith("=") else ""
+
+
+def _short(text: str) -> str:
+    """A text in a line."""
+    return " ".join(text.split())[:MOST_SHOWN]
+
+
+def _is_date(text: str) -> bool:
+    if not (found := _date(text)):
+        return False
+    low, high = sorted(int(each) for each in (found[2] or found[4], found[3] or found[6]))
+    return 1 <= low <= 12 and high <= 31
+
+
 def _number_field(
     title: str, name: str, numbers: list[float], is_whole: bool, has_blanks: bool, odd: list[str]
 ) -> Field:
-    least = 0 if min(numbers) >= 0 else UNSET
+    constraints = Constraints(required=not has_blanks, minimum=0 if min(numbers) >= 0 else UNSET)
     if odd:
-        constraints, values = Constraints(required=not has_blanks, minimum=least), (*odd, *[BLANK_TEXT] * has_blanks)
-        blank = BLANK_TEXT if has_blanks else None
-        return Field(name, "any", title=title, constraints=constraints, categories=values, blank=blank)
+        texts, blank = (*odd, *[BLANK_TEXT] * has_blanks), BLANK_TEXT if has_blanks else None
+        return Field(name, "any", title=title, constraints=constraints, categories=texts, blank=blank)
     if {*numbers} == {0, 1}:
         constraints = Constraints(required=not has_blanks, enum=(0, 1))
-    else:
-        constraints = Constraints(required=not has_blanks, minimum=least)
     kind: Literal["integer", "number"] = "integer" if is_whole else "number"
     return Field(name, kind, title=title, constraints=constraints, blank=0 if has_blanks else None)
 

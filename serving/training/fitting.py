@@ -169,7 +169,8 @@ def evaluate(
     edges = {
         field.name: distribution.tenths(numbers)
         for field, column in zip(table.schema.fields, columns, strict=True)
-        if field.is_number and (numbers := [value for value in column if value == value])
+        if not (field.is_category or field.is_private)
+        and (numbers := [value for value in distribution.numbers_in(field, column) if value == value])
     }
     return TrainingFigures(
         rows=len(table.rows),

@@ -57,22 +57,22 @@ class Scale(NamedTuple):
 
     def scaled(self, matrix: Any) -> Any:
         """A matrix for the fit; a sparse one stays sparse."""
+        if not self.centre.any() and (self.deviation == 1).all():
+            return matrix
         if isinstance(matrix, np.ndarray):
-            if not self.centre.any() and (self.deviation == 1).all():
-                return matrix
-            return (matrix - self.centre + matrix @ self._given_back) / self.deviation
+            return (matrix - self.centre + matrix @ self._centre_of_texts) / self.deviation
         if self.centre.any():
             # A column that is so far from 0 has hardly a zero.
             everywhere = sparse.csr_matrix(np.ones((matrix.shape[0], 1))) @ sparse.csr_matrix(self.centre)
-            matrix = matrix - everywhere + matrix @ self._given_back
+            matrix = matrix - everywhere + matrix @ self._centre_of_texts
         return matrix.multiply(1 / self.deviation).tocsr()
 
     def of_features(self, weights: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A fit's weights and intercept for the features themselves, which give the same sums."""
         weights = weights / self.deviation
-        return weights + (self._given_back @ weights.T).T, intercept - weights @ self.centre
+        return weights + (self._centre_of_texts @ weights.T).T, intercept - weights @ self.centre
 
     @property
-    def _given_back(self) -> sparse.csr_array:
+    def _centre_of_texts(self) -> sparse.csr_array:
         """By text, what is added again to the number that it stands for, which is not there to be centred."""
         return self.texts * self.centre

@@ -96,6 +96,8 @@ class Tally:
                 continue
             for label, times in distribution.label_times(field, column, is_exact=field.is_category and not unusual):
                 counts["serving_field_values", field.name, label] += times
+            if not (field.is_category or field.is_private):
+                observe(counts, ("serving_number", field.name), of_field, distribution.numbers_in(field, column))
         for names in unusual.values():
             counts.update(("serving_unusual_fields", name) for name in names)
         for name, times in records.blanks.items():
@@ -147,10 +149,16 @@ def zeros(schema: Schema, bins: Bins = NO_BINS) -> Counts:
 
 def binned(counts: Counts, field: Field, edges: Edges) -> list[int]:
     """How many records were scored by each bin of a field; none of a number without edges."""
+    if field.is_number and not edges:
+        return []
+    labels = [NOTHING] if field.is_number else distribution.labels(field, ())
+    found = [counts["serving_field_values", field.name, label] for label in labels]
+    if not edges or field.is_private:
+        return found
+    numbers = _binned(counts, ("serving_number", field.name), edges)
     if not field.is_number:
-        return [counts["serving_field_values", field.name, label] for label in distribution.labels(field, ())]
-    missing = counts["serving_field_values", field.name, NOTHING]
-    return [*_binned(counts, ("serving_number", field.name), edges), missing] if edges else []
+        found[labels.index(NOTHING)] -= sum(numbers)
+    return [*numbers, *found]
 
 
 def binned_probabilities(counts: Counts, edges: Edges) -> list[int]:

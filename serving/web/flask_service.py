@@ -1,11 +1,11 @@
 """Flask with less work around each request: no session, no absolute URLs, headers as they are sent."""
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property, partial
 from typing import IO, Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, appcontext_tearing_down, request, request_tearing_down
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
@@ -62,35 +62,32 @@ class Service(Flask):
         self.debug = False
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        if request is None:  # outside of a request, where no address is known
-            return None
+        if request is None:
+            return super().create_url_adapter(request)
         # What Flask adds is for building absolute URLs and for routes by host name.
         path = request.environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         return MapAdapter(self.url_map, "", "/", "", "http", path, request.environ["REQUEST_METHOD"])
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """None of the functions is a coroutine."""
-        return func
 
     # Flask looks everywhere for functions to be called around a request. Of its own the service has none, and to look
     # for them takes a fiftieth of a request's time.
 
     def preprocess_request(self) -> Any:
-        return super().preprocess_request() if self.before_request_funcs else None
+        has_any = self.before_request_funcs or self.url_value_preprocessors
+        return super().preprocess_request() if has_any else None
 
     def do_teardown_request(self, *exc: Any) -> None:
-        if self.teardown_request_funcs:
+        if self.teardown_request_funcs or request_tearing_down.receivers:
             super().do_teardown_request(*exc)
 
     def do_teardown_appcontext(self, *exc: Any) -> None:
-        if self.teardown_appcontext_funcs:
+        if self.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
             super().do_teardown_appcontext(*exc)
 
     def process_response(self, response: Response) -> Response:
         if isinstance(response, JSONResponse):
-            if not self.after_request_funcs:
+            if not (self.before_request_funcs or self.after_request_funcs):
                 return response  # it has its headers
-            response = Response(response.body, content_type=JSON)
+            response = response.with_headers()
         for name, value in SECURITY_HEADERS:
             response.headers.setdefault(name, value)
         return super().process_response(response)
@@ -151,16 +148,24 @@ class JSONResponse(Response):
     """A successful answer in JSON, made without werkzeug's headers: they would be a tenth of a request's work."""
 
     def __init__(self, body: bytes):
-        self.body = body
+        self._body = body
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        body = self.body
-        start_response("200 OK", [("Content-Type", JSON), ("Content-Length", str(len(body))), *SECURITY_HEADERS])
-        if environ["REQUEST_METHOD"] == "HEAD":
-            return []
+        headers = [("Content-Type", JSON), ("Content-Length", str(len(self._body))), *SECURITY_HEADERS]
+        start_response("200 OK", headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else self._pieces()
+
+    def with_headers(self) -> Response:
+        """The same as werkzeug makes it, for functions that look at an answer."""
+        response = Response(self._pieces(), content_type=JSON)
+        response.content_length = len(self._body)
+        return response
+
+    def _pieces(self) -> list[bytes]:
+        body = self._body
         if len(body) <= CHUNK:
             return [body]
-        # In pieces, since each has its own time to be read in.
+        # Since each has its own time to be read in.
         return [body[start : start + CHUNK] for start in range(0, len(body), CHUNK)]
 
 
