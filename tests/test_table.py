@@ -205,11 +205,21 @@ def test_a_formula_comes_back_inert(service, rows, formula):
 
 
 @pytest.mark.parametrize(
-    "harmless", ["-5", "+5", "-0.5", "-1e3", "7590-VHVEG", "a - b", "x=1", "MAX=1", "a@b.org", "-1.234,5", "-5%", "--"]
+    "harmless",
+    [
+        *["-5", "+5", "-0.5", "-1e3", "7590-VHVEG", "a - b", "x=1", "MAX=1", "a@b.org", "-1.234,5", "-5%", "--"],
+        *["-$5", "-5 €", "-.5"],
+    ],
 )
 def test_what_is_no_formula_stays_as_it_is(rows, harmless):
     rows[1][0] = harmless
     assert scored(in_process, written(rows))[1][0] == harmless
+
+
+@pytest.mark.parametrize("cell", ["-" + "5." * 49_000, "-5" + " " * 98_000, "-" * 98_000, "(" * 49_000 + ")" * 49_000])
+def test_a_long_cell_that_is_nearly_a_number_takes_no_time(rows, cell):
+    rows[1][0] = f"{cell}x"
+    assert scored(in_process, written(rows))[1][0] in (f"{cell}x", f"'{cell}x")
 
 
 def test_of_what_was_made_inert_the_original_is_known():

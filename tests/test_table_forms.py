@@ -211,7 +211,10 @@ def test_what_the_first_rows_have_shown_holds_for_the_others():
     assert (found.records.columns, [*found.wrong]) == ([[1.5, 2.5], [70, 1234]], [])
 
 
-@pytest.mark.parametrize("cell", [" " * 100_000 + "x", "1 111" + "\t" * 100_000 + "x", "$" * 100_000, "1,111" * 20_000])
+@pytest.mark.parametrize(
+    "cell",
+    [" " * 100_000 + "x", "1 111" + "\t" * 100_000 + "x", "$" * 100_000, "1,111" * 20_000, "(" * 50_000 + ")" * 50_000],
+)
 @pytest.mark.parametrize("delimiter", ",;")
 def test_what_is_not_quite_a_number_takes_no_time(cell, delimiter):
     schema = schemas.from_features(["amount", "kind=a"], "=")

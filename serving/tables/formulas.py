@@ -18,8 +18,11 @@ _put = re.compile(rf"(^|[{_ENDS}])([{_BEFORE}]*)'(?=[{re.escape(_SIGNS)}])")
 # Every formula has such a place, and few other texts have: it is found several times as fast.
 may_have_formula = re.compile(rf'(?<![^\s"{_ENDS}])[{re.escape(_SIGNS)}]').search
 
-# A whole cell that is a number, or that is dashes, in whatever country.
-_is_harmless = re.compile(r"[+-]?[\d.,]*\d[\d.,]*(e[+-]?\d+)?\s*%?\s*|-+", re.ASCII | re.IGNORECASE).fullmatch
+# A whole cell that is a number, or that is dashes, in whatever country. (Runs are taken all at once, or long ones would
+# be tried in all ways.)
+_is_harmless = re.compile(
+    r"[+-]?[$€£¥₹]?[.,]*+\d[\d.,]*+(e[+-]?\d++)?\s*+[%$€£¥₹]?\s*+|-++", re.ASCII | re.IGNORECASE
+).fullmatch
 
 
 def inert(cell: str) -> str:

@@ -43,8 +43,8 @@ _left_away = re.compile(rf"{_UNIT}|{_BLANK}|['\u2019]")
 def bare(cell: str) -> str:
     """A number without its unit, and without what stands between its thousands but for commas and points; anything else
     as it is."""
-    if cell[:1] == "(" and cell[-1:] == ")" and _is_like_a_number(inner := bare(cell[1:-1])):
-        return f"-{inner}"  # as accountants write it
+    if cell[:1] == "(" and cell[-1:] == ")" and _is_like_a_number(cell[1:-1]):
+        return "-" + _left_away.sub("", cell[1:-1])  # as accountants write it
     if _left_away.search(cell) and (_has_unit(cell) or _has_groups(cell)):
         return _left_away.sub("", cell)
     return cell
