@@ -26,7 +26,7 @@ Value = str | int | float | bool | UnsetType | None
 Allowed = tuple[str | int, ...] | str
 
 # What tables write for a blank, whatever the capitals; the course makes `_` of a space.
-BLANKS = ("", "_", "NA", "N/A", "#N/A", "<NA>", "NaN", "null", "None", "?")
+BLANKS = ("", "_", "NA", "N/A", "<NA>", "NaN", "null", "None", "?")
 
 # Of a number that is blank: that it stays missing.
 MISSING = "NaN"

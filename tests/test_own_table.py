@@ -402,6 +402,7 @@ def test_a_few_numbers_or_many_texts_are_a_category(cells, kind):
     ("cell", "said"),
     [
         ("#DIV/0!", "#div/0!, a formula that has failed"),
+        ("#N/A", "#n/a, a formula that has failed"),
         ("=A2*2", "=a2*2, a formula whose value was not saved"),
         ("1.234,5", "1.234,5, a number that is written otherwise than the column's first ones"),
     ],

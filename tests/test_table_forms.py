@@ -104,7 +104,7 @@ FORMS: dict[str, Callable[[pd.DataFrame], bytes]] = {
     "utf-16, big end first": lambda frame: b"\xfe\xff" + in_csv(frame, "utf-16-be", sep="\t"),
     **{
         f"blanks are {word!r}": lambda frame, word=word: in_csv(frame, na_rep=word)
-        for word in ("NA", "N/A", "#N/A", "<NA>", "NaN", "null", "None", "?", "nan", " ")
+        for word in ("NA", "N/A", "<NA>", "NaN", "null", "None", "?", "nan", " ")
     },
     "True and False": lambda frame: in_csv(for_yes_and_no(frame, True, False)),
     "yes and no": lambda frame: in_csv(for_yes_and_no(frame, "yes", "no")),

@@ -36,7 +36,7 @@ _date = re.compile(
 ).fullmatch
 
 # What stands in a cell whose formula has failed.
-SPREADSHEET_ERRORS = ("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
+SPREADSHEET_ERRORS = ("#n/a", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
 
 # How a blank text counts, as in the course.
 BLANK_TEXT = "NA"
