@@ -88,6 +88,11 @@ def shares(field: Field, edges: Edges, column: Sequence[Any]) -> dict[str, float
     return {label: number / len(column) for label, number in times.items()}
 
 
+def has_numbers(field: Field) -> bool:
+    """Whether a field's numbers are counted in bins: those of one whose texts may be ids are not."""
+    return not (field.is_category or field.is_private)
+
+
 def numbers_in(field: Field, column: Sequence[Any]) -> Sequence[Any]:
     """The numbers in a filled column of a field that is no category."""
     return column if field.is_number else [value for value in column if isinstance(value, int | float)]

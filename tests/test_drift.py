@@ -200,6 +200,16 @@ def test_what_is_not_known_of_the_training_is_said(shares):
     assert bins == [("a", None, 1), ("b", None, 0), ("", None, 0)]
 
 
+def test_a_number_that_another_schema_has_made_a_category_has_no_training_to_differ_from():
+    field = {"name": "kind", "type": "integer", "constraints": {"enum": [0, 1]}}
+    found = model({"kind": {"up to 0": 0.5, "over 0": 0.5, "": 0.0}}, schemas.from_json({"fields": [field]}))
+    found.about = replace(found.about, figures=replace(found.about.figures, edges={"kind": [0]}))
+    counts = counting.Counts({("serving_field_values", "kind", "1"): 1000})
+    [told] = drift.since_start(counts, found).fields
+    assert (told.verdict, told.records) == ("not known", 1000)
+    assert [(each.value, each.asked) for each in told.bins] == [("0", 0), ("1", 1), ("", 0)]
+
+
 def test_a_model_of_another_script_has_no_training_to_differ_from(pair, customer, tmp_path):
     vectorizer, classifier = pickle.loads(pickle.dumps(pair))
     for attribute in [name for name in vars(classifier) if name.startswith("serving_")]:

@@ -144,9 +144,10 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
     if not odd or (
         len(odd) <= MOST_ODD and len({*numbers}) > LEAST_NUMBERS and 2 * len(numbers) >= len(cells) - blanks
     ):
-        if mistaken := next(filter(_mistake, odd), None):
-            why = f"the column {title} has numbers, and {_short(mistaken)}, {_mistake(mistaken)}"
-            raise BadTable(f"{why}: correct it, or leave the column out (--drop {title})")
+        for text in odd:
+            if mistake := _mistake(text):
+                why = f"the column {title} has numbers, and {_short(text)}, {mistake}"
+                raise BadTable(f"{why}: correct it, or leave the column out (--drop {title})")
         is_whole = all(number.is_integer() for number in numbers)
         if is_whole and is_different and _is_called_id(title) and not is_kept:
             return left_out(f"an id (--keep {title})") if choices.id else Column(title, name, "id", some)
@@ -156,7 +157,7 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
         shown = f"{min(numbers):g} to {max(numbers):g}"
         shown += f", or {', '.join([*map(_short, odd[:MOST_NAMED]), *['…'] * (len(odd) > MOST_NAMED)])}" if odd else ""
         shown += f", {blanks:,} blank" if blanks else ""
-        labels = _labels(cells, odd)
+        labels = _labels(cells, odd) if odd else {}
         return Column(title, name, kind, shown, field, int(usual) if is_whole and not odd else usual, labels=labels)
     if 2 * sum(map(_is_date, texts)) > len(texts) and not is_kept:
         return left_out(f"dates: a later one would be no value that it knows (--keep {title})")

@@ -169,7 +169,7 @@ def evaluate(
     edges = {
         field.name: distribution.tenths(numbers)
         for field, column in zip(table.schema.fields, columns, strict=True)
-        if not (field.is_category or field.is_private)
+        if distribution.has_numbers(field)
         and (numbers := [value for value in distribution.numbers_in(field, column) if value == value])
     }
     return TrainingFigures(

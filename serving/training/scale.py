@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction import DictVectorizer
 
+from serving.model import packing
 from serving.schema import Schema
 
 # A number with a smaller standard deviation hardly counts: its weight would have to be larger than the penalty lets it.
@@ -39,10 +40,10 @@ class Scale(NamedTuple):
         numbers = [places[field.name] for field in fields]
         texts = sparse.lil_array((features, features))
         for field in fields:
-            for text in field.categories:
-                texts[places[f"{field.name}={text}"], places[field.name]] = 1
+            for text in {*packing.features(field, "=")} - {field.name}:
+                texts[places[text], places[field.name]] = 1
         scale = cls(np.zeros(features), np.ones(features), texts.tocsr())
-        columns, instead = matrix[:, numbers], (matrix @ scale.texts)[:, numbers]
+        columns, instead = matrix[:, numbers], matrix @ scale.texts[:, numbers]
         if vectorizer.sparse:
             columns, instead = columns.toarray(), instead.toarray()
         columns = np.where(instead, np.nan, columns)
@@ -59,13 +60,13 @@ class Scale(NamedTuple):
         """A matrix for the fit; a sparse one stays sparse."""
         if not self.centre.any() and (self.deviation == 1).all():
             return matrix
-        if isinstance(matrix, np.ndarray):
-            return (matrix - self.centre + matrix @ self._centre_of_texts) / self.deviation
+        is_dense = isinstance(matrix, np.ndarray)
         if self.centre.any():
-            # A column that is so far from 0 has hardly a zero.
-            everywhere = sparse.csr_matrix(np.ones((matrix.shape[0], 1))) @ sparse.csr_matrix(self.centre)
-            matrix = matrix - everywhere + matrix @ self._centre_of_texts
-        return matrix.multiply(1 / self.deviation).tocsr()
+            centre: Any = self.centre
+            if not is_dense:  # a column that is so far from 0 has hardly a zero
+                centre = sparse.csr_matrix(np.ones((matrix.shape[0], 1))) @ sparse.csr_matrix(centre)
+            matrix = matrix - centre + matrix @ self._centre_of_texts
+        return matrix / self.deviation if is_dense else matrix.multiply(1 / self.deviation).tocsr()
 
     def of_features(self, weights: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A fit's weights and intercept for the features themselves, which give the same sums."""

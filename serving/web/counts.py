@@ -96,7 +96,7 @@ class Tally:
                 continue
             for label, times in distribution.label_times(field, column, is_exact=field.is_category and not unusual):
                 counts["serving_field_values", field.name, label] += times
-            if not (field.is_category or field.is_private):
+            if distribution.has_numbers(field):
                 observe(counts, ("serving_number", field.name), of_field, distribution.numbers_in(field, column))
         for names in unusual.values():
             counts.update(("serving_unusual_fields", name) for name in names)
@@ -153,7 +153,7 @@ def binned(counts: Counts, field: Field, edges: Edges) -> list[int]:
         return []
     labels = [NOTHING] if field.is_number else distribution.labels(field, ())
     found = [counts["serving_field_values", field.name, label] for label in labels]
-    if not edges or field.is_private:
+    if not edges:
         return found
     numbers = _binned(counts, ("serving_number", field.name), edges)
     if not field.is_number:

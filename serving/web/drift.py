@@ -82,7 +82,8 @@ def in_bins(counts: Counts, model: Model) -> list[Binned]:
     schema, figures = model.schema, model.about.figures
     found = []
     for field in schema.fields:
-        edges = figures.edges.get(field.name, ()) if figures else ()
+        # Another schema than that of the training may have made a category of a number.
+        edges = figures.edges.get(field.name, ()) if figures and distribution.has_numbers(field) else ()
         labels = distribution.labels(field, edges)
         known = figures.shares.get(field.name, {}) if figures else {}
         # Another schema than that of the training may have other values.

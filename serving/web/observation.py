@@ -34,8 +34,8 @@ def observed(
     `route` finds the request's route afterwards.
     """
     started = perf_counter()
-    # (Of `random`'s own generator, which begins anew in each forked process; the system's takes three times as long.)
     given = environ.get("HTTP_X_REQUEST_ID")
+    # `random` begins anew in each forked process, and takes a third of the time of the system's generator.
     request_id = environ[REQUEST_ID] = given if given and _usable_id(given) else f"{getrandbits(64):016x}"
     answered = ""
 
