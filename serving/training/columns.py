@@ -141,31 +141,47 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
     if name in ROW_NAMES and is_different and not is_kept:
         return left_out(f"it names the rows (--id {title}, or --keep {title})")
     numbers, odd = _numbers(name, cells, plain)
-    if not odd or (
-        len(odd) <= MOST_ODD and len({*numbers}) > LEAST_NUMBERS and 2 * len(numbers) >= len(cells) - blanks
-    ):
-        for text in odd:
-            if mistake := _mistake(text):
-                why = f"the column {title} has numbers, and {_short(text)}, {mistake}"
-                raise BadTable(f"{why}: correct it, or leave the column out (--drop {title})")
+    if not odd or _is_mostly_numbers(numbers, odd, len(cells) - blanks):
         is_whole = all(number.is_integer() for number in numbers)
         if is_whole and is_different and _is_called_id(title) and not is_kept:
             return left_out(f"an id (--keep {title})") if choices.id else Column(title, name, "id", some)
-        field = _number_field(title, name, numbers, is_whole, blanks > 0, odd)
-        usual = sorted(numbers)[len(numbers) // 2]
-        kind = "number, text" if odd else "two values" if field.values else "whole number" if is_whole else "number"
-        shown = f"{min(numbers):g} to {max(numbers):g}"
-        shown += f", or {', '.join([*map(_short, odd[:MOST_NAMED]), *['…'] * (len(odd) > MOST_NAMED)])}" if odd else ""
-        shown += f", {blanks:,} blank" if blanks else ""
-        labels = _labels(cells, odd) if odd else {}
-        return Column(title, name, kind, shown, field, int(usual) if is_whole and not odd else usual, labels=labels)
+        return _of_numbers(title, cells, numbers, odd, blanks)
     if 2 * sum(map(_is_date, texts)) > len(texts) and not is_kept:
         return left_out(f"dates: a later one would be no value that it knows (--keep {title})")
     if (is_different or len(texts) > MOST_TEXTS) and not is_kept:
         if _is_called_id(title) and choices.id is None and len(texts) == len(cells):
             return Column(title, name, "id", some)
         return left_out(f"{len(texts):,} texts in {len(cells):,} rows would be learnt by heart (--keep {title})")
-    values = tuple(sorted(texts)) + (BLANK_TEXT,) * bool(blanks)
+    return _of_texts(title, cells, texts, blanks, some)
+
+
+def _of_numbers(title: str, cells: Cells, numbers: list[float], odd: list[str], blanks: int) -> Column:
+    """A column of numbers, and of texts that may stand for one. Raises `BadTable` where one of these is a mistake."""
+    for text in odd:
+        if mistake := _mistake(text):
+            why = f"the column {title} has numbers, and {_short(text)}, {mistake}"
+            raise BadTable(f"{why}: correct it, or leave the column out (--drop {title})")
+    name, is_whole = canonical(title), not odd and all(number.is_integer() for number in numbers)
+    constraints = Constraints(required=not blanks, minimum=0 if min(numbers) >= 0 else UNSET)
+    kind = "whole number" if is_whole else "number"
+    if odd:
+        kind, texts, blank = "number, text", (*odd, *[BLANK_TEXT] * bool(blanks)), BLANK_TEXT if blanks else None
+        field = Field(name, "any", title=title, constraints=constraints, categories=texts, blank=blank)
+    else:
+        if {*numbers} == {0, 1}:
+            kind, constraints = "two values", Constraints(required=not blanks, enum=(0, 1))
+        type_: Literal["integer", "number"] = "integer" if is_whole else "number"
+        field = Field(name, type_, title=title, constraints=constraints, blank=0 if blanks else None)
+    shown = f"{min(numbers):g} to {max(numbers):g}"
+    shown += f", or {', '.join([*map(_short, odd[:MOST_NAMED]), *['…'] * (len(odd) > MOST_NAMED)])}" if odd else ""
+    shown += f", {blanks:,} blank" if blanks else ""
+    usual = sorted(numbers)[len(numbers) // 2]
+    return Column(title, name, kind, shown, field, int(usual) if is_whole else usual, labels=_labels(cells, odd))
+
+
+def _of_texts(title: str, cells: Cells, texts: Counter[str], blanks: int, some: str) -> Column:
+    """A column of texts, by how often each is there."""
+    name, values = canonical(title), tuple(sorted(texts)) + (BLANK_TEXT,) * bool(blanks)
     field = Field(
         name,
         "string",
@@ -230,19 +246,6 @@ def _is_date(text: str) -> bool:
         return False
     low, high = sorted(int(each) for each in (found[2] or found[4], found[3] or found[6]))
     return 1 <= low <= 12 and high <= 31
-
-
-def _number_field(
-    title: str, name: str, numbers: list[float], is_whole: bool, has_blanks: bool, odd: list[str]
-) -> Field:
-    constraints = Constraints(required=not has_blanks, minimum=0 if min(numbers) >= 0 else UNSET)
-    if odd:
-        texts, blank = (*odd, *[BLANK_TEXT] * has_blanks), BLANK_TEXT if has_blanks else None
-        return Field(name, "any", title=title, constraints=constraints, categories=texts, blank=blank)
-    if {*numbers} == {0, 1}:
-        constraints = Constraints(required=not has_blanks, enum=(0, 1))
-    kind: Literal["integer", "number"] = "integer" if is_whole else "number"
-    return Field(name, kind, title=title, constraints=constraints, blank=0 if has_blanks else None)
 
 
 def _labels(cells: Cells, texts: Collection[str]) -> dict[str, str]:
