@@ -150,6 +150,8 @@ def from_features(features: Iterable[str], separator: str) -> Schema:
     values: dict[str, list[str]] = {}
     numbers = set()
     for feature in features:
+        if not isinstance(feature, str):
+            raise BadSchema(f"the vectorizer has the feature {feature!r}, whose name is no text")
         name, split, value = feature.partition(separator)
         values.setdefault(name, []).extend([value] if split else [])
         if not split:

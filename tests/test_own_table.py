@@ -1,6 +1,7 @@
 """`python train.py TABLE --target COLUMN`: tables of other packages, trained, served and described."""
 
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -155,10 +156,16 @@ def test_every_figure_of_a_fresh_training_is_worked_out_again(tmp_path):
     assert figures["auc"]["test"] == pytest.approx(roc_auc_score(test[1], probabilities), abs=1e-12)
     assert figures["log_loss"] == pytest.approx(log_loss(test[1], probabilities), abs=1e-12)
 
+    # Numbers are fitted in standard deviations, what has two values or texts as it is.
+    numbers = [name in names and "enum" not in schema["fields"][names.index(name)].get("constraints", {})
+               for name in vectorizer.feature_names_]  # fmt: skip
+    scaled = training[0] / np.where(numbers, training[0].std(axis=0), 1)
+    again = clone(classifier).fit(scaled, training[1]).predict_proba(scaled)
+    assert classifier.predict_proba(training[0]) == pytest.approx(again, abs=1e-9)
     folds = []
     for fitted, validation in KFold(5, shuffle=True, random_state=1).split(training[0]):
-        of_fold = clone(classifier).fit(training[0][fitted], training[1][fitted])
-        folds.append(roc_auc_score(training[1][validation], of_fold.predict_proba(training[0][validation])[:, 1]))
+        of_fold = clone(classifier).fit(scaled[fitted], training[1][fitted])
+        folds.append(roc_auc_score(training[1][validation], of_fold.predict_proba(scaled[validation])[:, 1]))
     assert figures["auc"]["folds"] == pytest.approx(folds, abs=1e-6)
     assert figures["auc"]["mean"] == pytest.approx(np.mean(folds), abs=1e-6)
     assert figures["auc"]["deviation"] == pytest.approx(np.std(folds), abs=1e-6)
@@ -456,7 +463,8 @@ def test_dates_are_left_out_unless_they_are_kept(patients, tmp_path, date, time)
     table = written(patients.assign(Seen=seen), tmp_path / "table.csv")
     _, said = any_table.read(table, Asked(target="Disease"))
     [line] = [line for line in said if line.startswith("Seen ")]
-    assert line.endswith("left out: dates: a later one would be no value that it knows (--keep Seen)")
+    assert "left out: dates: a later one would be no value that it knows; " in line
+    assert line.endswith(" its year and month can be learnt from (--keep Seen)")
     records, _ = any_table.read(table, Asked(target="Disease", keep=("Seen",)))
     assert "seen" in records.schema.names
 
@@ -541,11 +549,53 @@ def test_rows_without_an_answer_are_left_out_or_a_no(patients, tmp_path):
     done = train(written(frame, tmp_path / "table.csv"), "--target", "Disease", "--output", tmp_path / "m.bin")
     assert "10 rows are left out: their Disease is blank" in done.stdout
     done = train(tmp_path / "table.csv", "--target", "Disease", "--positive", "Yes", "--output", tmp_path / "n.bin")
+    assert "\n10 rows whose Disease is blank are taken for a no" in done.stdout
     rows = [
         predict.create_app(Settings(model=str(tmp_path / name))).test_client().get("/model").json["training"]["rows"]
         for name in ("m.bin", "n.bin")
     ]
     assert rows == [390, 400]
+
+
+def test_rows_of_blanks_are_none(patients, tmp_path):
+    table = written(patients, tmp_path / "table.csv")
+    table.write_text(table.read_text() + ",,,,,,,\n , \n" * 20)
+    records, [rows, *said] = any_table.read(table, Asked(target="Disease", positive=("Yes",)))
+    assert (len(records.rows), rows) == (400, "400 rows")
+    assert not any("is blank are taken" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("yes", "said"), [(6, None), (5, "5 of its rows are a yes: too few for 5 folds and a test part")]
+)
+def test_a_rare_answer_is_in_each_part_of_the_table(patients, tmp_path, yes, said):
+    answers = ["Yes"] * yes + ["No"] * (400 - yes)
+    for table in (patients.assign(Disease=answers), patients.assign(Disease=answers[::-1])):
+        done = train(written(table, tmp_path / "table.csv"), "--target", "Disease", cwd=tmp_path)
+        assert (done.returncode, said is None) in ((0, True), (1, False)), done.stderr
+        assert said is None or said in done.stderr
+        assert done.stdout.count("auc on fold") == (0 if said else 5)
+
+
+@pytest.mark.parametrize("above", ["Report,,,,,,,,\nof,2026,,,,,,,\n", "a,b,c,d,e,f,g,h,i\n"])
+def test_a_header_that_is_not_the_first_row_is_found(patients, tmp_path, above):
+    table = written(patients, tmp_path / "table.csv")
+    table.write_text(above + table.read_text())
+    with pytest.raises(BadTable, match=rf"seems to be row {above.count(chr(10)) + 1}, which has Disease: delete the"):
+        any_table.read(table, Asked(target="Disease"))
+    table.write_text("Patients of 2026\n" + table.read_text().removeprefix(above))
+    with pytest.raises(BadTable, match=r"row 2: .* the header 1 \(is row 1 the header\? delete what is above it\)"):
+        any_table.read(table, Asked(target="Disease"))
+
+
+def test_a_second_header_is_no_record(tmp_path):
+    names = ",X1,X2,X3,Y\n"
+    rows = "".join(f"{row},{20_000 + row},{row % 7},{row % 50},{row % 2}\n" for row in range(200))
+    (tmp_path / "table.csv").write_text(f"{names}ID,LIMIT_BAL,SEX,AGE,default\n{rows}")
+    with pytest.raises(
+        BadTable, match=r"row 2 looks like a second header \(ID, LIMIT_BAL, SEX\): delete one of the two"
+    ):
+        any_table.read(tmp_path / "table.csv", Asked(target="Y", positive=("1",)))
 
 
 def test_a_field_that_tells_the_answer_is_asked_about(patients, tmp_path):
@@ -572,6 +622,16 @@ def test_what_is_given_in_one_answer_alone_tells_it_whatever_is_given(patients, 
     discharged = [f"week {row % 150}" if ill else "" for row, ill in enumerate(is_ill)]
     change = np.where(is_ill, np.resize([-1.5, 1.5, 2.5], len(patients)), np.nan)
     assert told(patients.assign(Discharged=discharged, Change=change), tmp_path) == ["discharged", "change"]
+
+
+def test_codes_that_tell_the_answer_are_asked_about(patients, tmp_path):
+    is_ill, row = patients["Disease"] == "Yes", np.arange(len(patients))
+    codes = np.where(is_ill, np.where(row % 2, 2, 4), np.array([1, 3, 5])[row % 3])  # in no order
+    assert told(patients.assign(Code=codes), tmp_path) == ["code"]
+    # Two values that are there once each count as all the others together, and not as a no.
+    word = np.where(is_ill, "ward", "home").astype(object)
+    word[np.flatnonzero(is_ill)[:2]] = ["ward a", "ward b"]
+    assert told(patients.assign(Word=word), tmp_path) == ["word"]
 
 
 def test_values_that_had_the_other_answer_before_are_no_reason_to_ask(tmp_path):
@@ -708,11 +768,17 @@ def test_a_name_that_ends_in_id_by_chance_is_none(patients, tmp_path):
     [
         *[
             (title, True)
-            for title in ("EmployeeNumber", "patient_nbr", "SK_ID_CURR", "account no", "Kunden-Nr.", "Phone")
+            for title in (
+                *("EmployeeNumber", "patient_nbr", "SK_ID_CURR", "account no", "Kunden-Nr.", "Phone", "SSN"),
+                *("customerid", "PASSENGERID", "CLIENTNUM", "Kundennr", "kundennummer", "phonenumber"),
+            )
         ],
         *[
             (title, False)
-            for title in ("number_of_rooms", "no_of_children", "Phone Calls", "Casino", "Volcano", "Idle")
+            for title in (
+                *("number_of_rooms", "no_of_children", "Phone Calls", "Casino", "Volcano", "Idle"),
+                *("amountpaid", "Highest Bid", "fluid", "idea", "gold platinum"),
+            )
         ],
     ],
 )
@@ -722,7 +788,26 @@ def test_a_word_of_its_name_tells_an_id_where_it_differs_in_each_row(title, is_i
         return columns.look([title], [[*map(str, cells)]], plain, "disease", columns.Choices())[0]
 
     assert (column(range(100, 500)).kind == "id") == is_id
+    assert (column([f"c-{row}" for row in range(400)]).kind == "id") == is_id
     assert column([row % 7 for row in range(400)]).kind == "whole number"
+
+
+def test_what_counts_the_rows_is_left_out_and_what_only_sounds_so_is_kept(patients, tmp_path):
+    table = written(patients.assign(obs=range(1, 401), case=np.arange(400)[::-1]), tmp_path / "table.csv")
+    records, said = any_table.read(table, Asked(target="Disease"))
+    assert [line for line in said if "it numbers the rows (--id obs, or --keep obs)" in line]
+    assert ("obs" in records.schema.names, "case" in records.schema.names) == (False, True)
+    records, _ = any_table.read(table, Asked(target="Disease", keep=("obs",)))
+    assert "obs" in records.schema.names
+
+
+@pytest.mark.parametrize("values", [40, 400])
+def test_of_numbers_with_a_unit_it_is_said_that_they_would_be_numbers(patients, tmp_path, values):
+    frame = patients.assign(Engine=[f"{1000 + row % values}.5 CC" for row in range(400)])
+    _, said = any_table.read(written(frame, tmp_path / "table.csv"), Asked(target="Disease"))
+    [line] = [line for line in said if line.startswith("Engine ")]
+    assert ("left out: 400 texts" in line) == (values == 400)
+    assert line.endswith("; without the unit, 1000.5_cc would be a number")
 
 
 def test_a_value_that_looks_like_a_comparison_is_the_value(patients, tmp_path):
@@ -762,8 +847,13 @@ BAD = {
     "an id": (["--target", "Patient ID"], "p-0004 (1), …; say which are a yes with --positive VALUE"),
     "no such value": (
         ["--target", "Disease", "--positive", "Yes", "--positive", "Yess"],
-        "no row's Disease is a yes by",
+        "no row's Disease is a yes by --positive 'Yess': it has ",
     ),
+    "one value and blanks": (
+        ["--target", "Disease", "half_blank.csv"],
+        "Disease is x in every row that is not blank: a model needs both to learn from (of its 2 blanks --positive x ",
+    ),
+    "packed": (["--target", "Disease", "table.csv.gz"], "it is packed with gzip: unpack it first"),
     "the target as id": (["--target", "Disease", "--id", "Disease"], "Disease is the target"),
     "no number": (["--target", "Age", "--positive", ">much"], "compares with what is no number"),
     "no column": (["--target", "Disease", "--drop", "shoe size"], "it lacks the column shoe size"),
@@ -793,7 +883,9 @@ def test_what_cannot_be_trained_is_refused_in_one_line(patients, refused, case):
     Path("other.json").write_text(json.dumps({"fields": [{"name": "height", "type": "number"}], "target": "disease"}))
     Path("half.csv").write_text("7,yes\n8,no\n9,yes\n")
     Path("names.csv").write_text("Age,Disease\n")
-    has_table = {"bare.csv", "half.csv", "names.csv"} & {*options}
+    Path("half_blank.csv").write_text("Age,Disease\n7,x\n8,\n9,x\n10,\n")
+    Path("table.csv.gz").write_bytes(gzip.compress(Path("table.csv").read_bytes()))
+    has_table = {"bare.csv", "half.csv", "names.csv", "half_blank.csv", "table.csv.gz"} & {*options}
     refused(*([] if has_table else ["table.csv"]), *options, said=said)
 
 

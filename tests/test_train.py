@@ -59,7 +59,7 @@ def test_columns_that_the_telecom_company_has_not_are_named(published, tmp_path)
     published.assign(Region="north", **{"Tariff 2": 1}).to_csv(tmp_path / "table.csv", index=False)
     found, said = any_table.read(tmp_path / "table.csv", Asked())
     named = "left out, since the telecom company has no such columns: Region, Tariff 2"
-    assert said == [f"{named} (--keep Region trains on them too)"]
+    assert said == ["7,043 rows", f"{named} (--keep Region trains on them too)"]
     assert found == telecom.of_text(table.of_frame(published))
 
 

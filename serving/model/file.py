@@ -27,6 +27,12 @@ ATTRIBUTE = "serving_schema_"
 # Names that an error shows.
 MOST_NAMED = 10
 
+# How files begin that are often taken for a model, and what to do about them.
+OTHERS = {
+    b"version https://git-lfs": "it is a pointer of Git LFS, and not the file itself: fetch that with git lfs pull",
+    b"binf": "it is in XGBoost's old binary format: load it in XGBoost, and save it as .json or .ubj",
+}
+
 
 class Source(NamedTuple):
     """What a model is read from: the names and the bytes of its file or its two files, and a schema's JSON."""
@@ -92,6 +98,9 @@ def _read(source: Source) -> Model:
 
 
 def _inspected(data: bytes) -> Any:
+    for start, reason in OTHERS.items():
+        if data.startswith(start):
+            raise BadModel(reason)
     return grown_by_xgboost.saved(data) if grown_by_xgboost.is_saved(data) else pickles.inspect(data)
 
 

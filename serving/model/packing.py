@@ -1,7 +1,7 @@
 """How models are packed: which of a file's objects is the vectorizer, which scales its columns, which classifies."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import add, mul, sub, truediv
 from typing import Any, NamedTuple
 
@@ -9,7 +9,10 @@ from serving.fields import Field
 from serving.model.stand_ins import BadModel, Global, Inert, names
 
 VECTORIZER = ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer")
-PIPELINE = ("sklearn.pipeline", "Pipeline")
+PIPELINES = {("sklearn.pipeline", "Pipeline"), ("imblearn.pipeline", "Pipeline")}
+
+# Where the classes are whose objects choose rows to train on, and do nothing to a record.
+SAMPLERS = ("imblearn.over_sampling.", "imblearn.under_sampling.", "imblearn.combine.")
 
 # What looks for the best of several models, and then is that one.
 SEARCHES = {
@@ -48,9 +51,19 @@ class Parts(NamedTuple):
 
     @property
     def scaling(self) -> list[Operation] | None:
-        """What the scalers of stand-ins do, one after the other; None where that is more than arithmetic."""
-        steps = [operations(scaler, self.vectorizer.state["sparse"]) for scaler in self.scalers]
-        return None if None in steps else [each for step in steps if step for each in step]
+        """What the scalers of stand-ins do to all features, one after the other; None where that is more than
+        arithmetic. Raises `BadModel` where they are of other columns."""
+        features, steps = self.vectorizer.state["feature_names_"], list[Operation]()
+        for scaler in self.scalers:
+            at = places(scaler, features)
+            if (of_columns := operations(scaler, self.vectorizer.state["sparse"] and not is_of_frame(scaler))) is None:
+                return None
+            for operate, operands in of_columns:
+                of_features = [0.0 if operate in (add, sub) else 1.0] * len(features)
+                for place, operand in zip(at, operands, strict=True):
+                    of_features[place] = operand
+                steps.append((operate, of_features))
+        return steps
 
 
 def parts(packed: Any) -> Parts:
@@ -65,9 +78,50 @@ def parts(packed: Any) -> Parts:
     if len(vectorizers) != 1 or len(others) != 1:
         others_named = sorted(".".join(each) for each in names([packed]))[:MOST_NAMED]
         found = ", ".join([name_of(step)[1] for step in steps] or others_named) or "nothing of the kind"
-        advice = "" if vectorizers else "; the vectorizer's file can stand beside the other one, with a comma"
+        advice = _advice(vectorizers, others) if steps else ""
         raise BadModel(f"it is not a pair of a DictVectorizer and a classifier, but has {found}{advice}")
     return Parts(vectorizers[0], scalers, others[0])
+
+
+def _advice(vectorizers: list[Any], others: list[Any]) -> str:
+    """What to do about a packing that is no pair."""
+    if len(vectorizers) == 1 and not others:
+        return "; the classifier's file can stand beside it, with a comma"
+    if not vectorizers and len(others) == 1 and _is_classifier(others[0]):
+        return "; the vectorizer's file can stand beside it, with a comma"
+    if vectorizers:
+        return "; between the two there can be scalers, and nothing else"
+    return "; what makes a record's columns can be a DictVectorizer alone"
+
+
+def _is_classifier(step: Any) -> bool:
+    module, name = name_of(step)
+    return "classes_" in state_of(step) or (module.startswith("xgboost.") and name in ("Booster", "XGBClassifier"))
+
+
+def is_of_frame(scaler: Any) -> bool:
+    """Whether a scaler was fitted on the columns of a data frame, which have names."""
+    return state_of(scaler).get("feature_names_in_") is not None
+
+
+def places(scaler: Any, features: Sequence[str]) -> list[int]:
+    """Which of the vectorizer's features each of a scaler's columns is.
+
+    One that was fitted on a data frame knows its columns' names: often it scaled the table's numbers before the
+    vectorizer took them, and then has fewer, or in another order. Raises `BadModel` where they are not features.
+    """
+    if not is_of_frame(scaler):
+        if (width := state_of(scaler).get("n_features_in_", len(features))) != len(features):
+            raise BadModel(f"its {name_of(scaler)[1]} is of {width} columns, and its vectorizer makes {len(features)}")
+        return [*range(len(features))]
+    named = state_of(scaler)["feature_names_in_"]
+    columns = named.values if isinstance(scaler, Inert) else named.tolist()
+    at = {feature: place for place, feature in enumerate(features)}
+    if others := [str(column) for column in columns if column not in at][:MOST_NAMED]:
+        raise BadModel(
+            f"its {name_of(scaler)[1]} was fitted on columns that its vectorizer does not make: {', '.join(others)}"
+        )
+    return [at[column] for column in columns]
 
 
 def name_of(step: Any) -> Global:
@@ -91,12 +145,13 @@ def _steps(packed: Any) -> Iterator[Any]:
             yield from _steps([*packed.values()])
         case _ if name_of(packed) in SEARCHES and "best_estimator_" in state_of(packed):
             yield from _steps(state_of(packed)["best_estimator_"])
-        case _ if name_of(packed) == PIPELINE:
+        case _ if name_of(packed) in PIPELINES:
             for _, step in state_of(packed)["steps"]:
                 if step is not None and step != "passthrough":
                     yield from _steps(step)
         case _ if isinstance(packed, Inert) or hasattr(packed, "get_params"):
-            if name_of(packed) != LABELS and name_of(packed)[0].split(".")[0] not in OTHERS:
+            module = name_of(packed)[0]
+            if name_of(packed) != LABELS and module.split(".")[0] not in OTHERS and not module.startswith(SAMPLERS):
                 yield packed
 
 

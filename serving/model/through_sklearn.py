@@ -45,6 +45,9 @@ class SklearnModel:
         self.absent = ZERO
         self.reasons_unit: Unit | None = None
         self._parts = parts
+        self._scalers = [(scaler, packing.places(scaler, parts.vectorizer.feature_names_)) for scaler in parts.scalers]
+        for scaler in parts.scalers:  # or it warns of columns without names
+            vars(scaler).pop("feature_names_in_", None)
 
     def probabilities(self, columns: Columns) -> list[float]:
         """How probable yes is for each record."""
@@ -56,8 +59,8 @@ class SklearnModel:
                 {name: value for name, value in zip(names, row, strict=True) if value is not UNSET} for row in block
             ]
             matrix: Any = self._parts.vectorizer.transform(records)
-            for scaler in self._parts.scalers:
-                matrix = scaler.transform(matrix)
+            for scaler, places in self._scalers:
+                matrix = _scaled(matrix, scaler, places)
             found += self._parts.classifier.predict_proba(matrix)[:, 1].tolist()
         return found
 
@@ -65,3 +68,12 @@ class SklearnModel:
         """It has none."""
         scored = f"this {self.about.classifier} is scored by scikit-learn itself"
         raise NotExplainable(f"Reasons are given by linear models and trees, and {scored}.")
+
+
+def _scaled(matrix: Any, scaler: Any, places: list[int]) -> Any:
+    """A matrix of features of which a scaler has scaled the columns in these places."""
+    if places == [*range(matrix.shape[1])]:
+        return scaler.transform(matrix)
+    dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+    dense[:, places] = scaler.transform(dense[:, places])
+    return dense

@@ -8,14 +8,18 @@ from msgspec.structs import replace
 
 from serving import schema as schemas
 from serving.errors import BadTable
-from serving.fields import canonical
+from serving.fields import CANONICAL_BLANKS, canonical
 from serving.schema import BadSchema, Schema
+from serving.tables.numbers import ROWS
 from serving.training import columns, table, target, telecom
 from serving.training.columns import Choices, Column
 from serving.training.table import TextTable, TrainingTable
 
 # The target where none is named, as in the course.
 CHURN = "churn"
+
+# Rows in which a header is looked for that is not in the first one.
+MOST_LOOKED_AT = 10
 
 # Characters of a column's name that a line shows.
 WIDEST = 40
@@ -59,14 +63,14 @@ def read(path: Path, asked: Asked) -> tuple[TrainingTable, list[str]]:
         found, said = _of_text(text, asked)
     if asked.threshold is not None:
         found = found._replace(schema=replace(found.schema, threshold=asked.threshold))
-    return found, said
+    return found, [f"{len(text.rows):,} rows", *said]
 
 
 def _of_text(text: TextTable, asked: Asked) -> tuple[TrainingTable, list[str]]:
     given = _schema(asked.schema) if asked.schema else None
     answer = asked.target or (given.target if given else CHURN)
-    if not asked.names and canonical(answer) not in map(canonical, text.header):
-        _require_names(text)
+    if not asked.names:
+        _require_header(text, answer)
     if not (asked.target or given) and CHURN not in columns.names(text.header):
         raise BadTable(f"it has no column {CHURN}: say which holds the answer with --target COLUMN{_could_be(text)}")
     place = table.place_of(text, answer)
@@ -77,6 +81,8 @@ def _of_text(text: TextTable, asked: Asked) -> tuple[TrainingTable, list[str]]:
     answers = target.answers(text, conventions, answer, asked.positive)
     blank = answers.count(None)
     said = [f"{blank:,} rows are left out: their {answer} is blank"] if blank else []
+    if asked.positive and (blank := sum(canonical(row[place]) in CANONICAL_BLANKS for row in text.rows)):
+        said.append(f"{blank:,} rows whose {answer} is blank are taken for a no, as all that is not --positive")
     if given:
         if asked.drop or asked.keep:
             raise BadTable("--drop and --keep do not go with --schema: take the field out of it, or put it in")
@@ -95,8 +101,20 @@ def _of_text(text: TextTable, asked: Asked) -> tuple[TrainingTable, list[str]]:
     return table.records(text, schema, [answers[row] for row in answered]), [*said, *_in_lines(described)]
 
 
-def _require_names(text: TextTable) -> None:
-    """Raise `BadTable` where the header looks like a row."""
+def _require_header(text: TextTable, answer: str) -> None:
+    """Raise `BadTable` where the header looks like a row, or a later row like the header, which names the answer."""
+    is_named = canonical(answer) in map(canonical, text.header)
+    for number, cells in zip(text.numbers[:MOST_LOOKED_AT], text.rows, strict=False):
+        if not is_named and canonical(answer) in map(canonical, cells):
+            raise BadTable(f"its header seems to be row {number}, which has {answer}: delete the rows above that")
+    columns_below = [{*cells[1:ROWS]} - {""} for cells in text.columns()]
+    numeric = [place for place, cells in enumerate(columns_below) if cells and all(map(columns.is_number, cells))]
+    first = text.rows[0]
+    if len(numeric) > 2 and all(_is_name(first[place]) for place in numeric):
+        shown = ", ".join(first[place] for place in numeric[:3])
+        raise BadTable(f"its row {text.numbers[0]} looks like a second header ({shown}): delete one of the two")
+    if is_named:
+        return
     numbers = [title for title in text.header if columns.is_number(title)]
     blanks = sum(not title.strip() for title in text.header)
     if numbers and 2 * (len(numbers) + blanks) >= len(text.header):
@@ -104,6 +122,10 @@ def _require_names(text: TextTable) -> None:
         raise BadTable(
             f"its first row has numbers where names should be ({shown}); name its columns with --columns a,b,c"
         )
+
+
+def _is_name(cell: str) -> bool:
+    return canonical(cell) not in CANONICAL_BLANKS and not columns.is_number(cell)
 
 
 def _could_be(text: TextTable) -> str:

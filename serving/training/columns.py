@@ -23,10 +23,16 @@ MOST_ODD, LEAST_NUMBERS = 20, 20
 # Texts that a line names.
 MOST_NAMED = 3
 
-# The last word of what columns are called that name the records, and what those are that name the rows, by pandas and R
-# too.
-ID_WORDS = ("id", "key", "uuid", "guid", "number", "no", "nr", "nbr", "num", "phone")
+# The last word of what columns are called that name the records, or its end, as in customerid, but not the end of
+# these; and what those are called that name the rows, by pandas and R too, or that do if they count them.
+ID_WORDS = ("id", "key", "uuid", "guid", "number", "no", "nr", "nbr", "num", "phone", "ssn", "pk", "idno", "seqn")
+ID_ENDS = ("id", "number", "nr", "num", "nummer")
+NO_IDS = (
+    *("paid", "bid", "mid", "grid", "acid", "fluid", "solid", "valid", "rapid", "lipid", "covid", "hybrid", "raid"),
+    *("void", "roid", "android", "humid", "squid", "plasmid", "pyramid", "kid", "rigid", "liquid", "druid", "platinum"),
+)
 ROW_NAMES = ("row", "index", "unnamed:_0", "rownames", "rowname", "rownumber", "row_number")
+COUNTERS = ("obs", "case", "#", "...1", "column1", "level_0", "unnamed:_0.1")
 
 _words = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])").split
 
@@ -34,6 +40,9 @@ _words = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])").split
 _date = re.compile(
     r"(?:\d{4}([-/.])(\d\d?)\1(\d\d?)|(\d\d?)([-/.])(\d\d?)\5(?:\d{4}|\d\d))(?:[t_,]+\d\d?:.*)?", re.ASCII
 ).fullmatch
+
+# In canonical spelling, what may be a number, and what is none after it.
+_number_with_unit = re.compile(r"([+-]?[\d.,]+)_*[^\W\d_][^\d]*", re.ASCII).fullmatch
 
 # What stands in a cell whose formula has failed.
 SPREADSHEET_ERRORS = ("#n/a", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
@@ -143,15 +152,21 @@ def _column(title: str, cells: Cells, plain: Plain, choices: Choices) -> Column:
     numbers, odd = _numbers(name, cells, plain)
     if not odd or _is_mostly_numbers(numbers, odd, len(cells) - blanks):
         is_whole = all(number.is_integer() for number in numbers)
+        if name in COUNTERS and numbers == [*range(int(numbers[0]), int(numbers[0]) + len(cells))] and not is_kept:
+            return left_out(f"it numbers the rows (--id {title}, or --keep {title})")
         if is_whole and is_different and _is_called_id(title) and not is_kept:
             return left_out(f"an id (--keep {title})") if choices.id else Column(title, name, "id", some)
         return _of_numbers(title, cells, numbers, odd, blanks)
     if 2 * sum(map(_is_date, texts)) > len(texts) and not is_kept:
-        return left_out(f"dates: a later one would be no value that it knows (--keep {title})")
+        advice = "in columns of their own, its year and month can be learnt from"
+        return left_out(f"dates: a later one would be no value that it knows; {advice} (--keep {title})")
     if (is_different or len(texts) > MOST_TEXTS) and not is_kept:
         if _is_called_id(title) and choices.id is None and len(texts) == len(cells):
             return Column(title, name, "id", some)
-        return left_out(f"{len(texts):,} texts in {len(cells):,} rows would be learnt by heart (--keep {title})")
+        units = f"; {advice}" if (advice := _units(texts)) else ""
+        return left_out(f"{len(texts):,} texts in {len(cells):,} rows would be learnt by heart (--keep {title}){units}")
+    if len(texts) > MOST_ODD and (advice := _units(texts)):
+        some += f"; {advice}"
     return _of_texts(title, cells, texts, blanks, some)
 
 
@@ -248,12 +263,22 @@ def _is_date(text: str) -> bool:
     return 1 <= low <= 12 and high <= 31
 
 
+def _units(texts: Collection[str]) -> str:
+    """What to do about texts, if most of them are numbers with a unit."""
+    with_unit = [text for text in texts if (found := _number_with_unit(text)) and is_number(found[1])]
+    if 2 * len(with_unit) <= len(texts):
+        return ""
+    return f"without the unit, {_short(min(with_unit))} would be a number"
+
+
 def _labels(cells: Cells, texts: Collection[str]) -> dict[str, str]:
     """How the table writes texts in canonical spelling."""
     return {canonical(cell): cell.strip() for cell in {*cells} if canonical(cell) in texts}
 
 
 def _is_called_id(title: str) -> bool:
-    """Whether a column's name says so: ID, SK_ID_CURR, customerID and account no do, paid and number_of_rooms not."""
+    """Whether a column's name says so: ID, SK_ID_CURR, customerid and account no do, paid and number_of_rooms not."""
     words = [word.lower() for word in _words(title) if word]
-    return "id" in words or any(word in ID_WORDS for word in words[-1:])
+    if "id" in words:
+        return True
+    return any(word in ID_WORDS or (word.endswith(ID_ENDS) and not word.endswith(NO_IDS)) for word in words[-1:])

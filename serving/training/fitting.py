@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score, roc_curve
-from sklearn.model_selection import KFold, train_test_split
+from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
@@ -82,7 +82,7 @@ def prepare(table: TrainingTable, kind: Kind = "logistic") -> Training:
     if kind == "logistic" and missing:
         named = ", ".join(missing)
         raise BadTable(f"a logistic regression knows no missing values, as {named} may have; take --model boosting")
-    train, test = train_test_split(range(len(table.rows)), test_size=TEST_SHARE, random_state=RANDOM_STATE)
+    train, test = _split(np.array(table.target))
     vectorizer = DictVectorizer(sparse=False)
     # With all texts that may stand for a number: one that counted nothing would count as a number of 0.
     texts = [{field.name: text} for field in table.schema.fields for text in field.categories]
@@ -92,11 +92,41 @@ def prepare(table: TrainingTable, kind: Kind = "logistic") -> Training:
         many = f"{len(table.rows):,} rows of {features:,} features"
         raise BadTable(f"it has {many}: too many for boosting; take --model forest, or leave out columns with --drop")
     vectorizer.set_params(sparse=features > MANY_FEATURES and kind != "boosting")
-    parts = []
-    for name, rows in ("training", train), ("test", test):
-        matrix = vectorizer.transform(table.records(rows))
-        parts.append(_with_both_classes(f"the {name} part", Part(matrix, np.array(table.target)[rows])))
-    return Training(vectorizer, parts[0], parts[1], Scale.of(table.schema, vectorizer, parts[0].matrix))
+    fitted, tested = (
+        Part(vectorizer.transform(table.records(rows)), np.array(table.target)[rows]) for rows in (train, test)
+    )
+    scale = Scale.none(features) if table.as_they_are else Scale.of(table.schema, vectorizer, fitted.matrix)
+    return Training(vectorizer, fitted, tested, scale)
+
+
+def _split(target: np.ndarray) -> tuple[list[int], list[int]]:
+    """The rows of the training and of the test part: by chance alone, as in the course, where both get both answers,
+    and else with the same share of them. Raises `BadTable` where one answer is too rare for that."""
+    split = partial(train_test_split, range(len(target)), test_size=TEST_SHARE, random_state=RANDOM_STATE)
+    few, answer = min((int(target.sum()), "yes"), (int((~target).sum()), "no"))
+    train, test = split()
+    if few > FOLDS and not _are_enough(target[train], target[test]):
+        train, test = split(stratify=target)
+    if not _are_enough(target[train], target[test]):
+        raise BadTable(f"{few:,} of its rows are a {answer}: too few for {FOLDS} folds and a test part")
+    return train, test
+
+
+def _are_enough(train: np.ndarray, test: np.ndarray) -> bool:
+    """Whether there are enough of both answers in both parts."""
+    return _has_both(test) and min(np.bincount(train, minlength=2)) >= FOLDS
+
+
+def _folds(target: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each fold the rows to fit to, and those to validate with, of answers; divided as `_split` does."""
+    folds = [*KFold(n_splits=FOLDS, shuffle=True, random_state=RANDOM_STATE).split(target)]
+    if all(_has_both(*map(target.__getitem__, rows)) for rows in folds):
+        return folds
+    return [*StratifiedKFold(n_splits=FOLDS, shuffle=True, random_state=RANDOM_STATE).split(target, target)]
+
+
+def _has_both(*parts: np.ndarray) -> bool:
+    return all(len({*answers.tolist()}) == 2 for answers in parts)
 
 
 # What is fitted: a classifier of scikit-learn.
@@ -110,15 +140,13 @@ def learner(kind: Kind, C: float, scale: Scale) -> Fit:
 
 
 def cross_validate(train: Part, fit: Fit) -> Iterator[float]:
-    """The AUC of each fold, as it is done. Raises `BadTable` where a fold is too small.
+    """The AUC of each fold, as it is done.
 
     The folds share the vectorizer of the whole training part: a category that only the
     validation fold has is a column of zeros in training, and gets a weight of zero.
     """
-    folds = KFold(n_splits=FOLDS, shuffle=True, random_state=RANDOM_STATE)
-    for number, rows in enumerate(folds.split(train.target)):
-        fitted, validation = (_with_both_classes(f"fold {number}", train.rows(part)) for part in rows)
-        yield auc(fit(fitted), validation)
+    for fitted, validation in _folds(train.target):
+        yield auc(fit(train.rows(fitted)), train.rows(validation))
 
 
 def fit_trees(part: Part, kind: Kind) -> Classifier:
@@ -233,9 +261,3 @@ def fingerprint(table: TrainingTable) -> str:
     for row, target in zip(table.rows, table.target, strict=True):
         digest.update(msgspec.json.encode([*row, target]) + b"\n")
     return digest.hexdigest()
-
-
-def _with_both_classes(name: str, part: Part) -> Part:
-    if len(set(part.target)) == 1:
-        raise BadTable(f"{name} has only rows with {'yes' if part.target[0] else 'no'}: too few rows")
-    return part

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from serving.fields import LARGEST_NUMBER
+from serving.fields import LARGEST_NUMBER, MOST_VALUES
 from serving.training.fitting import RANDOM_STATE
 from serving.training.table import TrainingTable
 
@@ -27,14 +27,16 @@ def tell_all(table: TrainingTable) -> list[str]:
 
     found = []
     for field, values in zip(table.schema.fields, zip(*table.rows, strict=True), strict=True):
+        told = 0.0
         if not field.is_category:
             numbers = [value if isinstance(value, int | float) else np.nan for value in values]
             told = either_way(np.nan_to_num(np.array(numbers, dtype=float), nan=-LARGEST_NUMBER))
-        else:
+        if field.is_category or len({*values}) <= MOST_VALUES:  # few numbers may be codes
             places = {value: place for place, value in enumerate({*values})}
             column = np.array([places[value] for value in values])
             times, yes = (np.bincount(column[first], weights, len(places)) for weights in (None, target[first]))
-            told = alone((yes / np.maximum(times, 1))[column])
+            shares = np.where(times > 0, yes / np.maximum(times, 1), target[first].mean())
+            told = max(told, alone(shares[column]))
         if field.blank is not None:
             # A text may have other values in the other half, such as the dates of those who have left.
             is_blank = np.array([value == field.blank or value != value for value in values])

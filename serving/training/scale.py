@@ -9,10 +9,6 @@ from sklearn.feature_extraction import DictVectorizer
 from serving.model import packing
 from serving.schema import Schema
 
-# A number with a smaller standard deviation hardly counts: its weight would have to be larger than the penalty lets it.
-# And of a large one the weight is so small that the solver loses it.
-LEAST_DEVIATION, MOST_DEVIATION = 1, 100_000
-
 # A number that is farther from 0, by its mean in standard deviations, is centred: it is nearly a second intercept, and
 # costs the solver the digits of the distance's square, here 2 of its 16, and of seconds since 1970 within a day 10.
 MOST_DISTANCE = 10
@@ -29,11 +25,16 @@ class Scale(NamedTuple):
     texts: sparse.csr_array
 
     @classmethod
+    def none(cls, features: int) -> "Scale":
+        """What changes none of so many features."""
+        return cls(np.zeros(features), np.ones(features), sparse.csr_array((features, features)))
+
+    @classmethod
     def of(cls, schema: Schema, vectorizer: DictVectorizer, matrix: Any) -> "Scale":
         """Of a vectorizer's features, as they are in a matrix of it.
 
-        Where a number varies too little or too much, or the matrix is sparse, numbers are divided by their standard
-        deviations; a number that is far from 0 is centred. Else nothing is changed.
+        Numbers are divided by their standard deviations, or what varies little would hardly count: its weight would
+        have to be larger than the penalty lets it. A number that is far from 0 is centred.
         """
         places, features = vectorizer.vocabulary_, len(vectorizer.feature_names_)
         fields = [field for field in schema.fields if not field.is_category and field.name in places]
@@ -42,7 +43,7 @@ class Scale(NamedTuple):
         for field in fields:
             for text in {*packing.features(field, "=")} - {field.name}:
                 texts[places[text], places[field.name]] = 1
-        scale = cls(np.zeros(features), np.ones(features), texts.tocsr())
+        scale = cls.none(features)._replace(texts=texts.tocsr())
         columns, instead = matrix[:, numbers], matrix @ scale.texts[:, numbers]
         if vectorizer.sparse:
             columns, instead = columns.toarray(), instead.toarray()
@@ -52,8 +53,7 @@ class Scale(NamedTuple):
         varies = np.nanmax(columns, axis=0) > np.nanmin(columns, axis=0)
         deviations = np.where(varies, np.nanstd(columns, axis=0), 0)
         scale.centre[numbers] = np.where(abs(means) > MOST_DISTANCE * deviations, means, 0)
-        if vectorizer.sparse or ((deviations < LEAST_DEVIATION) | (deviations > MOST_DEVIATION)).any():
-            scale.deviation[numbers] = np.where(deviations > 0, deviations, 1)
+        scale.deviation[numbers] = np.where(deviations > 0, deviations, 1)
         return scale
 
     def scaled(self, matrix: Any) -> Any:

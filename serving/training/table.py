@@ -20,8 +20,8 @@ from serving.tables.rows import RowReader
 # Columns that an error names of a table.
 MOST_COLUMNS = 30
 
-# How a Parquet file begins.
-PARQUET = b"PAR1"
+# How a Parquet file begins, and what gzip has packed.
+PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
 
 
 class TextTable(NamedTuple):
@@ -51,12 +51,14 @@ class TextTable(NamedTuple):
 class TrainingTable(NamedTuple):
     """Rows of values in the order of the schema's fields, and for each whether the answer was yes.
 
-    The schema knows what the numbers of the whole table were like.
+    The schema knows what the numbers of the whole table were like. For a logistic regression's fit they are made
+    comparable, unless they are to be taken `as_they_are`.
     """
 
     schema: Schema
     rows: list[tuple[Any, ...]]
     target: list[bool]
+    as_they_are: bool = False
 
     def records(self, rows: Any) -> list[dict[str, Any]]:
         """The records in these rows, as DictVectorizer takes them."""
@@ -72,10 +74,14 @@ def read(path: Path, names: Sequence[str] = ()) -> TextTable:
         if file.read(len(PARQUET)) == PARQUET:
             return of_frame(as_text(_parquet(path)))
         file.seek(0)
+        if file.read(len(GZIP)) == GZIP:
+            raise BadTable("it is packed with gzip: unpack it first")
+        file.seek(0)
         try:
             with Table(file, limits=workbook.OWN) as table:
                 began, delimiter = table.line, table.delimiter
-                numbered = [(cells, table.line) for cells, _ in table.rows()]
+                # A spreadsheet writes the rows that were emptied below a table.
+                numbered = [(cells, table.line) for cells, _ in table.rows() if any(map(str.strip, cells))]
                 found = TextTable(table.header, [cells for cells, _ in numbered], [at for _, at in numbered], delimiter)
         except TooMuch as error:
             raise BadTable(str(error)) from error
@@ -85,7 +91,10 @@ def read(path: Path, names: Sequence[str] = ()) -> TextTable:
     for number, cells in zip(found.numbers, found.rows, strict=True):
         if len(cells) != len(found.header):
             what = "names" if names else "header"
-            raise BadTable(f"row {number}: it has {len(cells)} cells, and the {what} {len(found.header)}")
+            more = ""
+            if cells is found.rows[0] and not names:
+                more = f" (is row {began} the header? delete what is above it)"
+            raise BadTable(f"row {number}: it has {len(cells)} cells, and the {what} {len(found.header)}{more}")
     if not found.rows:
         raise BadTable("it has no rows")
     return found

@@ -37,7 +37,7 @@ def answers(text: TextTable, conventions: Conventions, target: str, positive: Se
         is_yes = [matcher(each, different, plain) for each in positive]
         for each, value in zip(is_yes, positive, strict=True):
             if not any(map(each, different)):
-                raise BadTable(f"no row's {target} is a yes by --positive {value!r}")
+                raise BadTable(f"no row's {target} is a yes by --positive {value!r}: it has {_named(Counter(cells))}")
         found: dict[str, bool | None] = {cell: any(each(cell) for each in is_yes) for cell in different}
     else:
         found = _by_words(target, cells, plain)
@@ -57,10 +57,12 @@ def _by_words(target: str, cells: Cells, plain: Plain) -> dict[str, bool | None]
         times.pop(blank, None)
     if not times:
         raise BadTable(f"{target} is blank in every row")
-    named = ", ".join(f"{value} ({count:,})" for value, count in times.most_common(MOST_NAMED))
-    named += ", …" if len(times) > MOST_NAMED else ""
+    named = _named(times)
     if len(times) == 1:
-        raise BadTable(f"{target} is {next(iter(times))} in every row: a model needs both to learn from")
+        only, left = next(iter(times)), len(cells) - times.total()
+        advice = f" (of its {left:,} blanks --positive {only} makes a no)" if left else ""
+        where = "every row that is not blank" if left else "every row"
+        raise BadTable(f"{target} is {only} in {where}: a model needs both to learn from{advice}")
     if len(times) > 2:
         raise BadTable(f"{target} has {len(times):,} values: {named}; say which are a yes with --positive VALUE")
     yes = [value for value in times if value in YES]
@@ -68,6 +70,12 @@ def _by_words(target: str, cells: Cells, plain: Plain) -> dict[str, bool | None]
     if len(yes) != 1 or len(no) != 1:
         raise BadTable(f"{target} has the values {named}; say which is the yes with --positive VALUE")
     return {cell: None if word in CANONICAL_BLANKS else word == yes[0] for cell, word in words.items()}
+
+
+def _named(times: Counter[str]) -> str:
+    """The most frequent values, each with how often it is there."""
+    named = [f"{value} ({count:,})" for value, count in times.most_common(MOST_NAMED)]
+    return ", ".join([*named, *["…"] * (len(times) > MOST_NAMED)])
 
 
 def matcher(positive: str, cells: Collection[str], plain: Plain) -> Callable[[str], bool]:

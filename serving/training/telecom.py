@@ -36,8 +36,9 @@ def is_like(header: list[str]) -> bool:
 
 
 def of_text(text: TextTable) -> TrainingTable:
-    """The records of a table with the same columns. Raises `BadTable`."""
-    return table.records(text, SCHEMA, answers(text, text.conventions(), SCHEMA.target))
+    """The records of a table with the same columns, trained on as the course does. Raises `BadTable`."""
+    found = table.records(text, SCHEMA, answers(text, text.conventions(), SCHEMA.target))
+    return found._replace(as_they_are=True)
 
 
 def packaged_frame() -> pd.DataFrame:
