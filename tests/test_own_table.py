@@ -808,6 +808,9 @@ def test_of_numbers_with_a_unit_it_is_said_that_they_would_be_numbers(patients, 
     [line] = [line for line in said if line.startswith("Engine ")]
     assert ("left out: 400 texts" in line) == (values == 400)
     assert line.endswith("; without the unit, 1000.5_cc would be a number")
+    frame["Engine"] = [f"{row % values} {'ABCDE'[row % 5]} street" for row in range(400)]  # which is no unit
+    _, said = any_table.read(written(frame, tmp_path / "table.csv"), Asked(target="Disease"))
+    assert not [line for line in said if "without the unit" in line]
 
 
 def test_a_value_that_looks_like_a_comparison_is_the_value(patients, tmp_path):

@@ -6,6 +6,7 @@ from operator import add, mul, sub, truediv
 from typing import Any, NamedTuple
 
 from serving.fields import Field
+from serving.model import grown_by_xgboost
 from serving.model.stand_ins import BadModel, Global, Inert, names
 
 VECTORIZER = ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer")
@@ -95,8 +96,7 @@ def _advice(vectorizers: list[Any], others: list[Any]) -> str:
 
 
 def _is_classifier(step: Any) -> bool:
-    module, name = name_of(step)
-    return "classes_" in state_of(step) or (module.startswith("xgboost.") and name in ("Booster", "XGBClassifier"))
+    return "classes_" in state_of(step) or name_of(step) in grown_by_xgboost.CLASSES
 
 
 def is_of_frame(scaler: Any) -> bool:

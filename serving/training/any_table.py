@@ -107,15 +107,15 @@ def _require_header(text: TextTable, answer: str) -> None:
     for number, cells in zip(text.numbers[:MOST_LOOKED_AT], text.rows, strict=False):
         if not is_named and canonical(answer) in map(canonical, cells):
             raise BadTable(f"its header seems to be row {number}, which has {answer}: delete the rows above that")
-    columns_below = [{*cells[1:ROWS]} - {""} for cells in text.columns()]
-    numeric = [place for place, cells in enumerate(columns_below) if cells and all(map(columns.is_number, cells))]
+    below = [[*filter(None, cells)] for cells in zip(*text.rows[1:ROWS], strict=True)]
+    numeric = [place for place, cells in enumerate(below) if cells and columns.are_numbers(cells)]
     first = text.rows[0]
     if len(numeric) > 2 and all(_is_name(first[place]) for place in numeric):
         shown = ", ".join(first[place] for place in numeric[:3])
         raise BadTable(f"its row {text.numbers[0]} looks like a second header ({shown}): delete one of the two")
     if is_named:
         return
-    numbers = [title for title in text.header if columns.is_number(title)]
+    numbers = [title for title in text.header if columns.are_numbers([title])]
     blanks = sum(not title.strip() for title in text.header)
     if numbers and 2 * (len(numbers) + blanks) >= len(text.header):
         shown = ", ".join(numbers[:3])
@@ -125,7 +125,7 @@ def _require_header(text: TextTable, answer: str) -> None:
 
 
 def _is_name(cell: str) -> bool:
-    return canonical(cell) not in CANONICAL_BLANKS and not columns.is_number(cell)
+    return canonical(cell) not in CANONICAL_BLANKS and not columns.are_numbers([cell])
 
 
 def _could_be(text: TextTable) -> str:

@@ -29,7 +29,7 @@ ID_WORDS = ("id", "key", "uuid", "guid", "number", "no", "nr", "nbr", "num", "ph
 ID_ENDS = ("id", "number", "nr", "num", "nummer")
 NO_IDS = (
     *("paid", "bid", "mid", "grid", "acid", "fluid", "solid", "valid", "rapid", "lipid", "covid", "hybrid", "raid"),
-    *("void", "roid", "android", "humid", "squid", "plasmid", "pyramid", "kid", "rigid", "liquid", "druid", "platinum"),
+    *("void", "roid", "humid", "squid", "plasmid", "pyramid", "kid", "rigid", "liquid", "druid", "platinum"),
 )
 ROW_NAMES = ("row", "index", "unnamed:_0", "rownames", "rowname", "rownumber", "row_number")
 COUNTERS = ("obs", "case", "#", "...1", "column1", "level_0", "unnamed:_0.1")
@@ -41,8 +41,8 @@ _date = re.compile(
     r"(?:\d{4}([-/.])(\d\d?)\1(\d\d?)|(\d\d?)([-/.])(\d\d?)\5(?:\d{4}|\d\d))(?:[t_,]+\d\d?:.*)?", re.ASCII
 ).fullmatch
 
-# In canonical spelling, what may be a number, and what is none after it.
-_number_with_unit = re.compile(r"([+-]?[\d.,]+)_*[^\W\d_][^\d]*", re.ASCII).fullmatch
+# In canonical spelling, what may be a number and its unit.
+_with_unit = re.compile(r"([+-]?[\d.,]+)(_*[^\W\d_][^\d]*)", re.ASCII).fullmatch
 
 # What stands in a cell whose formula has failed.
 SPREADSHEET_ERRORS = ("#n/a", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
@@ -208,9 +208,9 @@ def _of_texts(title: str, cells: Cells, texts: Counter[str], blanks: int, some: 
     return Column(title, name, kind, some, field, usual=texts.most_common(1)[0][0], labels=_labels(cells, texts))
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is a number, however it is written."""
-    return any(_numbers("", [text], plain)[0] for plain in (without_thousands, with_point))
+def are_numbers(texts: Cells) -> bool:
+    """Whether all of these texts are numbers, in one way of writing them; blanks are none."""
+    return any(len(_numbers("", texts, plain)[0]) == len(texts) for plain in (without_thousands, with_point))
 
 
 def _numbers(name: str, cells: Cells, plain: Plain) -> tuple[list[float], list[str]]:
@@ -244,7 +244,7 @@ def _is_mostly_numbers(numbers: list[float], odd: list[str], given: int) -> bool
 
 def _mistake(text: str) -> str:
     """What is wrong with a text among numbers, where it was to be one of them."""
-    if is_number(text):
+    if are_numbers([text]):
         return "a number that is written otherwise than the column's first ones"
     if text in SPREADSHEET_ERRORS:
         return "a formula that has failed"
@@ -264,11 +264,14 @@ def _is_date(text: str) -> bool:
 
 
 def _units(texts: Collection[str]) -> str:
-    """What to do about texts, if most of them are numbers with a unit."""
-    with_unit = [text for text in texts if (found := _number_with_unit(text)) and is_number(found[1])]
-    if 2 * len(with_unit) <= len(texts):
+    """What to do about texts, if most of them are numbers with the same unit."""
+    numbers: dict[str, list[str]] = {}
+    for number, unit in (found.groups() for found in map(_with_unit, texts) if found):
+        numbers.setdefault(unit, []).append(number)
+    unit = max(numbers, key=lambda unit: len(numbers[unit]), default="")
+    if not unit or 2 * len(numbers[unit]) <= len(texts) or not are_numbers(numbers[unit]):
         return ""
-    return f"without the unit, {_short(min(with_unit))} would be a number"
+    return f"without the unit, {_short(min(numbers[unit]) + unit)} would be a number"
 
 
 def _labels(cells: Cells, texts: Collection[str]) -> dict[str, str]:

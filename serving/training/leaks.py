@@ -31,8 +31,9 @@ def tell_all(table: TrainingTable) -> list[str]:
         if not field.is_category:
             numbers = [value if isinstance(value, int | float) else np.nan for value in values]
             told = either_way(np.nan_to_num(np.array(numbers, dtype=float), nan=-LARGEST_NUMBER))
-        if field.is_category or len({*values}) <= MOST_VALUES:  # few numbers may be codes
-            places = {value: place for place, value in enumerate({*values})}
+        different = {*values}
+        if field.is_category or len(different) <= MOST_VALUES:  # few numbers may be codes
+            places = {value: place for place, value in enumerate(different)}
             column = np.array([places[value] for value in values])
             times, yes = (np.bincount(column[first], weights, len(places)) for weights in (None, target[first]))
             shares = np.where(times > 0, yes / np.maximum(times, 1), target[first].mean())

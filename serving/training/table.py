@@ -71,10 +71,10 @@ def read(path: Path, names: Sequence[str] = ()) -> TextTable:
     With `names` it has no header but these. Raises `BadTable`, and `OSError` where it cannot be read.
     """
     with path.open("rb") as file:
-        if file.read(len(PARQUET)) == PARQUET:
+        start = file.read(len(PARQUET))
+        if start == PARQUET:
             return of_frame(as_text(_parquet(path)))
-        file.seek(0)
-        if file.read(len(GZIP)) == GZIP:
+        if start.startswith(GZIP):
             raise BadTable("it is packed with gzip: unpack it first")
         file.seek(0)
         try:
