@@ -9,7 +9,6 @@ import sys
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import serving  # noqa: F401 (it says which Python is needed)
@@ -23,6 +22,10 @@ try:
 except ModuleNotFoundError as error:
     installed = "install it with: pipenv sync --dev, and start with: pipenv run python campaign.py"
     sys.exit(f"campaign.py needs the package {error.name}; {installed}")
+
+
+# Its file descriptor.
+STDERR = 2
 
 
 def file(suffix: str) -> Any:
@@ -129,19 +132,19 @@ def send(args: argparse.Namespace) -> int:
     return 0 if is_done else 1
 
 
-def stopped_by_signals() -> Event:
-    """What Ctrl-C, SIGTERM and SIGHUP set: the letter under way is sent and noted. The second one ends at once."""
-    stop = Event()
+def stopped_by_signals() -> sending.Stop:
+    """What Ctrl-C, SIGTERM and SIGHUP ask for: the letter under way is sent and noted. The second one ends at once."""
+    stop = sending.Stop()
     heeded = [signal.SIGINT, signal.SIGTERM]
     if getattr(signal, "SIGHUP", None) and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
         heeded.append(signal.SIGHUP)
 
     def end(*_: object) -> None:
-        stop.set()
+        stop.is_asked = True
         for each in heeded:
             signal.signal(each, signal.SIG_DFL)
-        with suppress(OSError):  # the terminal may be gone
-            print("campaign.py: ending after this letter", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone; not print, whose file the progress bar may be writing to
+            os.write(STDERR, b"campaign.py: ending after this letter\n")
 
     for each in heeded:
         signal.signal(each, end)

@@ -301,6 +301,39 @@ def test_a_stop_ends_between_two_letters(inbox, tmp_path, signal_):
     assert len(inbox) == len({*inbox.addresses()}) == 400
 
 
+# A signal at each line that is run until the wait is over, one wait after the other.
+STOPPED_AT_EACH_LINE = """
+import itertools, signal, sys
+import campaign
+
+class Traced:
+    def __init__(self, lines):
+        self.left = lines
+    def __call__(self, frame, event, _):
+        self.left -= event == "line"
+        if not self.left:
+            self.left = -1
+            signal.raise_signal(signal.SIGTERM)
+        return self
+
+for lines in itertools.count(1):
+    stop, traced = campaign.stopped_by_signals(), Traced(lines)
+    sys.settrace(traced)
+    is_asked = stop.wait(0.001)
+    sys.settrace(None)
+    if traced.left > 0:
+        break
+    print(is_asked)
+"""
+
+
+def test_a_stop_is_heeded_at_any_moment_of_a_wait():
+    """A handler that takes a lock which the waiting thread has would wait for itself."""
+    done = run("-c", STOPPED_AT_EACH_LINE)
+    assert done.returncode == 0, done.stderr
+    assert {*done.stdout.splitlines()} == {"True"}
+
+
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP])
 def test_a_second_stop_of_another_kind_ends_at_once(tmp_path, first):
     with socket.create_server(("127.0.0.1", 0)) as silent:

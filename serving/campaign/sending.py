@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from email.utils import make_msgid
 from pathlib import Path
-from threading import Event
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -28,6 +27,9 @@ PATIENCE = 300
 
 # Refusals for good, before anybody's letter was taken, that are the sender's matter and not those people's.
 MOST_REFUSED = 3
+
+# Seconds between two looks at whether to stop.
+LOOK = 0.1
 
 # How much a probability may differ from itself, beside what a program has rounded by saving it.
 ROUNDED = 1e-6
@@ -88,10 +90,24 @@ class Server:
             raise BadCampaign(f"{self.name} has no name that there can be") from error
 
 
-class Sending:
-    """Sends letters over a server, at most `rate` a second, until `stop` is set."""
+class Stop:
+    """What a signal's handler asks for. `threading.Event` is not for that: who waits has its lock at times, and the
+    handler, which has interrupted just that thread, would wait for it forever."""
 
-    def __init__(self, letters: Letters, server: Server, rate: float, stop: Event):
+    is_asked = False
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until it is asked for; gives whether it is."""
+        until = time.monotonic() + seconds
+        while not self.is_asked and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK))
+        return self.is_asked
+
+
+class Sending:
+    """Sends letters over a server, at most `rate` a second, until `stop` is asked for."""
+
+    def __init__(self, letters: Letters, server: Server, rate: float, stop: Stop):
         self._letters, self._server, self._stop = letters, server, stop
         self._pause, self._due = 1 / rate, time.monotonic()
         self._smtp: smtplib.SMTP | None = None
