@@ -374,6 +374,17 @@ def test_two_at_once_are_one(inbox, tmp_path):
     assert len(inbox) == len({*inbox.addresses()}) == 200
 
 
+def test_who_goes_on_has_the_outbox_before_the_first_letter(inbox, tmp_path):
+    """Else two that go on at once would both find a letter that is not sent yet."""
+    plan = planned(tmp_path, "a@example.com")
+    assert send(plan, inbox).returncode == 0
+    path = plan.with_suffix(".sqlite")
+    first = Outbox(path)
+    with pytest.raises(BadCampaign, match="is in use"):
+        Outbox(path)
+    assert "a@example.com" in first.letters()
+
+
 def test_a_disk_that_fills_up_while_sending_loses_nothing(inbox, tmp_path):
     plan = planned(tmp_path, *(f"a{number}-{'x' * 50}@example.com" for number in range(1000)))
     words = [sys.executable, *command(plan, "--smtp", inbox.url)]
@@ -390,16 +401,17 @@ def test_a_disk_that_fills_up_while_sending_loses_nothing(inbox, tmp_path):
 
 def test_what_became_of_a_letter_takes_no_more_of_the_disk_than_that_it_is_under_way(tmp_path):
     """A disk that is full would else leave a letter unknown that the server has taken."""
-    file = tmp_path / "plan.sqlite"
+    file, journal = tmp_path / "plan.sqlite", tmp_path / "plan.sqlite-journal"
     outbox = Outbox(file)
     for number in range(500):
         address = f"{'a' * (number % 41)}{number}@example.com"
         person = Person(number, {"id": f"{number}", "email": address, "probability": "0.5"})
         outbox.begin(person, f"<{number}@vm>")
-        size = file.stat().st_size
-        outbox.end(person, SENT, f"250 queued as {'Ä' * number}")
-        assert file.stat().st_size == size
-    assert outbox.letters()["0@example.com"].said == "250 queued as "
+        sizes = [each.stat().st_size for each in (file, journal)]
+        outbox.end(person, SENT, f"250 queued {'Ä' * number}")
+        assert [each.stat().st_size for each in (file, journal)] == sizes
+        assert journal.stat().st_size > 0
+    assert outbox.letters()["0@example.com"].said == "250 queued "
 
 
 # A server that wants to be trusted, and to know who one is
@@ -628,6 +640,8 @@ def test_what_a_server_should_not_say_sends_nobody_two_letters_and_loses_none(
     assert state in done.stdout
     assert sorted(strange.taken) == [address for address in FIVE if sent == 5 or only not in address]
     assert done.returncode == ("perhaps" in done.stdout)
+    if "perhaps" in state:  # its id is what the server's log may have of it
+        assert re.search(rf"^  {only}@example.com: <\S+@\S+>$", done.stdout, re.MULTILINE)
     send(plan, strange)
     assert sorted(strange.taken) == [address for address in FIVE if sent == 5 or only not in address]
 
