@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def file(suffix: str) -> Any:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="plan, send or measure")
+    money = number(0, 1e12)
 
     add = commands.add_parser(
         "plan", help="choose whom to write to, and whom to leave alone for comparison"
@@ -51,13 +53,8 @@ def arguments() -> argparse.Namespace:
     add("--api-key", default=os.environ.get("SERVING_API_KEY"), help="(default: $SERVING_API_KEY)")
     add("--budget", type=number(1, kind=int), metavar="N", help="choose so many, the most probable")
     add("--threshold", type=number(0, 1), metavar="P", help="choose those of at least this probability")
-    add(
-        "--value",
-        type=number(0, 1e12),
-        metavar="MONEY",
-        help="what one who is kept is worth; with --cost: choose who pays",
-    )
-    add("--cost", type=number(0, 1e12), metavar="MONEY", help="what a letter and its discount cost")
+    add("--value", type=money, metavar="MONEY", help="what one who is kept is worth; with --cost: choose who pays")
+    add("--cost", type=money, metavar="MONEY", help="what a letter and its discount cost")
     add("--control", type=number(0, 1), default=0.1, metavar="SHARE", help="left alone (default: %(default)s)")
     add("--seed", type=number(0, kind=int), default=1, help="of who is left alone (default: %(default)s)")
     add("--email", metavar="COLUMN", help="the addresses (default: the first column with mail in its name)")
@@ -73,8 +70,9 @@ def arguments() -> argparse.Namespace:
     add("--rate", type=number(0.001), default=10.0, metavar="N", help="letters a second (default: %(default)s)")
     add("--skip", type=Path, metavar="FILE", help="addresses that get no letter, one a line or as a table")
     add("--unsubscribe", metavar="LINK", help="mailto:… or https://…, for the header List-Unsubscribe")
-    add("--retry-unknown", action="store_true", help="send those again that may have arrived")
-    add("--retry-refused", action="store_true", help="send those again that were refused for good")
+    retry = partial(add, dest="again", action="append_const", default=[])
+    retry("--retry-unknown", const=SENDING, help="send those again that may have arrived")
+    retry("--retry-refused", const=REFUSED, help="send those again that were refused for good")
     add("--dry-run", action="store_true", help="write the letters as .eml files instead")
 
     add = commands.add_parser("measure", help="compare what happened with and without a letter").add_argument
@@ -83,8 +81,8 @@ def arguments() -> argparse.Namespace:
     add("--id", metavar="COLUMN", help="(default: that of the plan's table)")
     add("--target", metavar="COLUMN", help="(default: what the model is about)")
     add("--positive", metavar="VALUE", help="the value that is a yes, where they are not yes and no")
-    add("--value", type=number(0, 1e12), metavar="MONEY", help="what one who was kept is worth")
-    add("--cost", type=number(0, 1e12), metavar="MONEY", help="what a letter and its discount cost")
+    add("--value", type=money, metavar="MONEY", help="what one who was kept is worth")
+    add("--cost", type=money, metavar="MONEY", help="what a letter and its discount cost")
     add("--report", type=file(".html"), default=Path("campaign.html"), metavar="FILE", help="(default: %(default)s)")
     args = parser.parse_args()
     if args.command == "plan":
@@ -110,9 +108,7 @@ def send(args: argparse.Namespace) -> int:
     try:
         sender = args.sender or f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError) as error:  # a container's user may have no name
-        raise BadCampaign(
-            "who you are on this machine is not known: say with --from who the letters are from"
-        ) from error
+        raise BadCampaign("who you are on this machine is not known: say with --from who writes") from error
     written = letters.Letters(args.template, sender, more, args.unsubscribe)
     written.check(chosen)
     print(f"letters from {sender}: {len(chosen):,}, and {len(group) - len(chosen):,} skipped", flush=True)
@@ -121,15 +117,9 @@ def send(args: argparse.Namespace) -> int:
         written.save(chosen, folder)
         print(f"they are in {folder}, and nothing is sent")
         return 0
-    again = {SENDING} if args.retry_unknown else set()
-    again |= {REFUSED} if args.retry_refused else set()
     server = sending.Server(args.smtp, os.environ.get("SMTP_PASSWORD", ""))
     under_way = sending.Sending(written, server, args.rate, stopped_by_signals())
-    said, failure, is_done = sending.send(path, people, chosen, under_way, again)
-    print(*said, sep="\n", flush=True)
-    if failure:
-        raise BadCampaign(failure)
-    return 0 if is_done else 1
+    return 0 if sending.send(path, people, chosen, under_way, args.again) else 1
 
 
 def stopped_by_signals() -> sending.Stop:

@@ -170,7 +170,7 @@ def test_the_interval_holds_the_effect_and_chance_is_not_taken_for_one():
             rows, known = [], {}
             for name, probability in people:
                 group = "control" if name in control else "discount"
-                rows.append(Person(0, {"id": name, "group": group, "probability": f"{probability}"}))
+                rows.append(Person(0, name, "", probability, group, {}))
                 known[name] = chance.random() < probability - (effect if group == "discount" else 0)
             found = measure.figures(rows, known).kept
             holds += found.low <= effect <= found.high

@@ -405,7 +405,7 @@ def test_what_became_of_a_letter_takes_no_more_of_the_disk_than_that_it_is_under
     outbox = Outbox(file)
     for number in range(500):
         address = f"{'a' * (number % 41)}{number}@example.com"
-        person = Person(number, {"id": f"{number}", "email": address, "probability": "0.5"})
+        person = Person(number, f"{number}", address, 0.5, "discount", {})
         outbox.begin(person, f"<{number}@vm>")
         sizes = [each.stat().st_size for each in (file, journal)]
         outbox.end(person, SENT, f"250 queued {'Ä' * number}")
@@ -533,6 +533,7 @@ def test_a_plan_that_was_edited_badly_is_told_with_its_row(inbox, tmp_path, edit
         (["--smtp", "smtp://[::1"], "neither smtp://[USER@]HOST:PORT nor"),
         (["--smtp", "smtp://zoe:s3cret@127.0.0.1"], "put it into SMTP_PASSWORD"),
         (["--smtp", "smtp://zo%C3%AB@127.0.0.1:1"], "letters beyond ASCII, which cannot log in"),
+        (["--smtp", "smtp://mail..example"], "the mail server mail..example:25 cannot be reached (--smtp)"),
         (["--smtp", "smtp://127.0.0.1:1"], "the mail server 127.0.0.1:1 cannot be reached (--smtp)"),
         (["--template", "no.txt"], "no.txt: No such file"),
         (["--skip", "no.csv"], "no.csv: No such file"),

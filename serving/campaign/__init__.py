@@ -9,5 +9,5 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 
 
-class BadCampaign(ValueError):
+class BadCampaign(Exception):
     """A campaign cannot go on; the message says why and what to do."""

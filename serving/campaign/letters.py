@@ -42,31 +42,19 @@ _sender = re.compile(rf'(?:"?(?P<name>[^<>"]*?)"?\s*<(?P<named>{_ADDRESS})>|(?P<
 
 
 class Person(Struct, frozen=True):
-    """Someone in a plan: the number of the row, and its cells by their columns' names in canonical spelling."""
+    """Someone in a plan: the number of the row, the plan's own columns, and all cells by canonical names of columns."""
 
     row: int
+    id: str
+    email: str
+    probability: float
+    group: str
     cells: dict[str, str]
-
-    @property
-    def id(self) -> str:
-        return self.cells["id"]
-
-    @property
-    def email(self) -> str:
-        return self.cells["email"]
-
-    @property
-    def probability(self) -> float:
-        return value(self.cells["probability"])
 
     @property
     def rounding(self) -> float:
         """How much a program may have changed the probability by saving it: half of the last place that is written."""
         return 10.0 ** int(Decimal(self.cells["probability"].replace(",", ".")).as_tuple().exponent) / 2
-
-    @property
-    def group(self) -> str:
-        return self.cells["group"]
 
 
 def read(path: Path) -> list[Person]:
@@ -78,16 +66,17 @@ def read(path: Path) -> list[Person]:
     people, wrong, seen = [], [], dict[tuple[str, str], int]()
     for number, cells in enumerate(rows, 2):
         named = zip_longest(names, cells[: len(names)], fillvalue="")  # blank ones at the end may not have been saved
-        person = Person(number, {name: plain(cell) if names.count(name) == 1 else "" for name, cell in named})
-        if not any(person.cells.values()):  # emptied, and not deleted
+        own = {name: plain(cell) if names.count(name) == 1 else "" for name, cell in named}
+        if not any(own.values()):  # emptied, and not deleted
             continue
-        people.append(person)
         try:
+            person = Person(number, own["id"], own["email"], value(own["probability"]), own["group"], own)
             if len(cells) > len(header) or not 0 <= person.probability <= 1:
                 raise ValueError
         except ValueError:
             wrong.append(f"row {number}: its cells are not those of the header, or its probability is none")
             continue
+        people.append(person)
         for key in (("id", person.id), ("email", person.email.lower())):
             if (first := seen.setdefault(key, number)) != number:
                 wrong.append(f"row {number}: it has the {key[0]} of row {first}")
@@ -134,16 +123,12 @@ class Letters:
         if unsubscribe and not _is_link(unsubscribe):
             raise BadCampaign(f"--unsubscribe {unsubscribe!r} is neither mailto:ADDRESS nor https://…")
         self.sender = found["named"] or found["bare"]
+        self.domain = self.sender.rpartition("@")[2]
         self._from = formataddr((found["name"] or "", self.sender))
         self._template, self._subject, self._body = template, head[len("subject:") :].strip(), body.lstrip("\n")
         if not self._subject or not self._body.strip():
             raise BadCampaign(f"{template} has no subject, or no text after it")
         self._more, self._unsubscribe = more, unsubscribe
-
-    @property
-    def domain(self) -> str:
-        """Where they are from."""
-        return self.sender.rpartition("@")[2]
 
     def check(self, people: Iterable[Person]) -> None:
         """Raise `BadCampaign` where one of these people's letters cannot be made."""

@@ -1,5 +1,6 @@
 """What a campaign was worth: its two groups compared, and the model held to what came of the control group."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -88,18 +89,15 @@ def kept(letter: Group, control: Group) -> Kept:
 
 def figures(people: Sequence[Person], known: dict[str, bool | None]) -> Figures:
     """The figures of a plan's people and the outcomes that are known, by the `key` of the id."""
-    answers = {name: [known.get(key(each.id)) for each in people if each.group == name] for name in (LETTER, CONTROL)}
-    letter, control = (
-        Group(len(each) - each.count(None), each.count(True), each.count(None)) for each in answers.values()
-    )
+    pairs: dict[str, list[tuple[float, bool | None]]] = {LETTER: [], CONTROL: []}
+    for each in people:
+        pairs[each.group].append((each.probability, known.get(key(each.id))))
+    counts = [Counter(answer for _, answer in of_group) for of_group in pairs.values()]
+    letter, control = (Group(each[True] + each[False], each[True], each[None]) for each in counts)
     both = kept(letter, control) if letter.people and control.people else None
-    alone = [
-        (each.probability, answer)
-        for each in people
-        if each.group == CONTROL and (answer := known.get(key(each.id))) is not None
-    ]
+    alone = [pair for pair in pairs[CONTROL] if pair[1] is not None]
     # By probability alone: where it is the same, the answers must not sort.
-    ordered = np.array(sorted(alone, key=lambda each: each[0])).reshape(-1, 2)
+    ordered = np.array(sorted(alone, key=lambda pair: pair[0]), dtype=float).reshape(-1, 2)
     probabilities, came = ordered.T
     parts = np.array_split(ordered, min(10, len(ordered))) if alone else []
     tenths = [(len(part), *part.mean(axis=0).tolist()) for part in parts]
@@ -134,7 +132,6 @@ def outcomes(path: Path, id_: str, target: str, positive: str | None) -> dict[st
         hint = " (--id and --target name the columns)" if "column" in str(error) else ""
         raise BadCampaign(f"{path}: {error}{hint}") from error
     found: dict[str, bool | None] = {}
-    is_there = is_yes is None
     for row, cells in zip(text.numbers, text.rows, strict=True):
         cell, of_row = cells[of_target], key(cells[of_id])
         if not of_row:
@@ -143,10 +140,9 @@ def outcomes(path: Path, id_: str, target: str, positive: str | None) -> dict[st
         if not is_yes and word not in (*YES, *NO, *CANONICAL_BLANKS):
             raise BadCampaign(f"{path}: row {row}: {cell!r} is neither yes nor no (--positive VALUE)")
         answer = None if word in CANONICAL_BLANKS else is_yes(cell) if is_yes else word in YES
-        is_there = is_there or bool(answer)
         if found.setdefault(of_row, answer) != answer:
             raise BadCampaign(f"{path}: row {row}: {cells[of_id]!r} is there before, with another outcome")
-    if not is_there:
+    if is_yes and True not in found.values():
         raise BadCampaign(f"{path}: no row's {target} is {positive!r} (--positive)")
     return found
 
@@ -162,9 +158,8 @@ def measure(plan: Path, path: Path, asked: Asked, report: Path) -> list[str]:
     id_ = asked.id or (made.id if made else "id")
     known = outcomes(path, id_, target, asked.positive)
     if not any(key(each.id) in known for each in people):
-        raise BadCampaign(
-            f"{path}: its column {id_} has none of the plan's ids, such as {people[0].id!r} (--id COLUMN)"
-        )
+        such_as = f"such as {people[0].id!r} (--id COLUMN)"
+        raise BadCampaign(f"{path}: its column {id_} has none of the plan's ids, {such_as}")
     found, earned = figures(people, known), []
     if found.kept and asked.value is not None:
         cost = found.letter.planned * (asked.cost or 0)  # all were written to, whatever came of them

@@ -110,9 +110,8 @@ def make(service: Service, table: Path, asked: Asked, output: Path) -> list[str]
     cells = [[*COLUMNS, *(answer.header[place] for place in extras)]]
     for row in chosen:
         group = CONTROL if row.number in control else LETTER
-        cells.append(
-            [inert(row.id), inert(row.email), row.probability, reasons.get(row.number, ""), group, *row.extras]
-        )
+        found = [inert(row.id), inert(row.email), row.probability, reasons.get(row.number, "")]
+        cells.append([*found, group, *row.extras])
     made = Made(asked, answer.header[of_id].strip(), served)
     beside.unlink(missing_ok=True)  # so that it is never beside another plan
     _write(output, cells, answer)
@@ -136,9 +135,7 @@ def _columns(header: list[str], schema: Schema, email: str | None) -> tuple[int,
     names = [canonical(name) for name in header[:-ADDED]]
     fitting = [at for at, name in enumerate(names) if ("mail" in name if email is None else name == canonical(email))]
     if not fitting:
-        lacks = (
-            "has no column of addresses: name it with --email COLUMN" if email is None else f"lacks the column {email}"
-        )
+        lacks = f"lacks the column {email}" if email else "has no column of addresses: name it with --email COLUMN"
         raise BadCampaign(f"the table {lacks} (it has {', '.join(header[:-ADDED])})")
     of_email = fitting[0]
     of_id = next((names.index(each) for each in (canonical(schema.id or ""), "id") if each and each in names), of_email)
@@ -209,7 +206,7 @@ def expected(chosen: list[Row], control: int, made: Made) -> dict[str, object]:
 
 def _write(path: Path, rows: list[list[str]], like: Table) -> None:
     """Write a CSV with the delimiter of another table, in UTF-8; with a mark where that was not plain UTF-8."""
-    text = io.StringIO("\ufeff" * (like.dialect.has_mark or like.dialect.encoding != "utf-8"), newline="")
-    text.seek(0, io.SEEK_END)
+    text = io.StringIO(newline="")
     csv.writer(text, delimiter=like.dialect.delimiter).writerows(rows)
-    whole_file.write(path, text.getvalue().encode())
+    is_plain = like.dialect.encoding == "utf-8" and not like.dialect.has_mark
+    whole_file.write(path, text.getvalue().encode("utf-8" if is_plain else "utf-8-sig"))

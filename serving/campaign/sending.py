@@ -4,7 +4,7 @@ import re
 import smtplib
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from email.utils import make_msgid
 from pathlib import Path
@@ -61,7 +61,7 @@ class Server:
         self.name = f"the mail server {self._host}:{self._port}"
 
     def connect(self) -> smtplib.SMTP:
-        """A session. Raises `BadCampaign`, and `OSError` where the server cannot be reached now."""
+        """A session. Raises `BadCampaign`, and `OSError` or (of its name) `UnicodeError` where it cannot be reached."""
         context = ssl.create_default_context()
         try:
             if self._is_tls:
@@ -83,11 +83,8 @@ class Server:
         except (smtplib.SMTPAuthenticationError, smtplib.SMTPNotSupportedError) as error:
             if isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code // 100 == 4:
                 raise
-            raise BadCampaign(
-                f"{self.name} does not take this user: {_printable(str(error))} (SMTP_PASSWORD)"
-            ) from error
-        except UnicodeError as error:
-            raise BadCampaign(f"{self.name} has no name that there can be") from error
+            said = _printable(str(error))
+            raise BadCampaign(f"{self.name} does not take this user: {said} (SMTP_PASSWORD)") from error
 
 
 class Stop:
@@ -105,20 +102,19 @@ class Stop:
 
 
 class Sending:
-    """Sends letters over a server, at most `rate` a second, until `stop` is asked for."""
+    """Sends letters over a server, at most `rate` a second, until `stop` is asked for.
+
+    Raises `BadCampaign` where the server is not there from the beginning.
+    """
 
     def __init__(self, letters: Letters, server: Server, rate: float, stop: Stop):
         self._letters, self._server, self._stop = letters, server, stop
         self._pause, self._due = 1 / rate, time.monotonic()
-        self._smtp: smtplib.SMTP | None = None
         self._refused, self._has_sent = 0, False
-
-    def connect(self) -> None:
-        """Begin a session with a server that must be there. Raises `BadCampaign`."""
         try:
-            self._smtp = self._server.connect()
-        except OSError as error:  # of which smtplib's are
-            raise BadCampaign(f"{self._server.name} cannot be reached (--smtp): {_printable(str(error))}") from error
+            self._smtp: smtplib.SMTP | None = server.connect()
+        except (OSError, UnicodeError) as error:  # smtplib's are OSErrors too
+            raise BadCampaign(f"{server.name} cannot be reached (--smtp): {_printable(str(error))}") from error
 
     def run(self, people: Sequence[Person], outbox: Outbox, told: Callable[[str], Any]) -> None:
         """Send each their letter, those who are refused for now again, after pauses that grow; `told` hears of each.
@@ -129,9 +125,8 @@ class Sending:
         self._has_sent = any(each.state == SENT for each in outbox.letters().values())
         try:
             while people:
-                left = self._one_round(people, outbox, told)
-                pauses = iter(PAUSES) if len(left) < len(people) else pauses
-                people = left
+                before, people = len(people), self._one_round(people, outbox, told)
+                pauses = iter(PAUSES) if len(people) < before else pauses
                 if people and ((pause := next(pauses, None)) is None or self._stop.wait(pause)):
                     return
         finally:
@@ -214,15 +209,13 @@ def _printable(text: str) -> str:
 
 
 def send(
-    plan: Path, people: Sequence[Person], chosen: Sequence[Person], sending: Sending, again: set[str]
-) -> tuple[list[str], str, bool]:
+    plan: Path, people: Sequence[Person], chosen: Sequence[Person], sending: Sending, again: Collection[str]
+) -> bool:
     """Send letters to those of a plan's people who are chosen, but none that has been sent or has a state that is not
-    in `again`.
+    in `again`; print what became of all of them.
 
-    Gives what became of all of them, in lines, why it came to an early end, if it did, and whether nothing is left to
-    be done. Raises `BadCampaign` where it cannot begin.
+    Gives whether nothing is left to be done. Raises `BadCampaign` where it cannot begin, or comes to an early end.
     """
-    sending.connect()
     outbox = Outbox(plan.with_suffix(".sqlite"))
     noted = outbox.letters()
     for person in people:
@@ -233,24 +226,20 @@ def send(
             said += f" (its probability was {found.probability}): go on with that one"
             raise BadCampaign(f"{said}; under another name, this one writes to all of its people again")
     todo = [each for each in chosen if _is_to_be_sent(each, _noted(noted, each), again)]
-    failure = ""
     try:
         with tqdm(total=len(chosen), initial=len(chosen) - len(todo), unit=" letters", disable=None) as bar:
             sending.run(todo, outbox, lambda state: bar.update(state != WAITING))
-    except BadCampaign as early:
-        failure = str(early)
-    noted = outbox.letters()
-    by_state: dict[str, list[Noted]] = {state: [] for state in STATES}
-    for found in filter(None, (_noted(noted, person) for person in chosen)):
-        by_state[found.state].append(found)
-    left = len(chosen) - sum(len(by_state[state]) for state in (SENT, SENDING, REFUSED))
-    lines = reporting.lines(
-        FOLDER / "sent.txt", **by_state, left=left, number=len(chosen), most=MOST_NAMED, outbox=outbox.path.name
-    )
-    return lines, failure, not left and not by_state[SENDING] and not failure
+    finally:
+        noted = outbox.letters()
+        known = [*filter(None, (_noted(noted, person) for person in chosen))]
+        by_state = {state: [each for each in known if each.state == state] for state in STATES}
+        left = len(chosen) - len(known) + len(by_state[WAITING])
+        more = {"left": left, "number": len(chosen), "most": MOST_NAMED, "outbox": outbox.path.name}
+        print(*reporting.lines(FOLDER / "sent.txt", **by_state, **more), sep="\n", flush=True)
+    return not left and not by_state[SENDING]
 
 
-def _is_to_be_sent(person: Person, found: Noted | None, again: set[str]) -> bool:
+def _is_to_be_sent(person: Person, found: Noted | None, again: Collection[str]) -> bool:
     """Whether there is something to do: nothing was sent, or it was refused, and the address has been corrected."""
     if not found or found.state in (WAITING, *again):
         return True

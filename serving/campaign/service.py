@@ -76,8 +76,6 @@ class Service:
                     if found.header[-2:] != ["note", "error"]:
                         raise BadTable("it has no column for errors")
                     yield found
-            except BadCampaign:
-                raise
             except (ValueError, IndexError) as error:  # here, or where its rows are read
                 raise BadCampaign(f"{self._url} answered with no scored table: {error}") from error
 
