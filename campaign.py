@@ -117,14 +117,15 @@ def send(args: argparse.Namespace) -> int:
         written.save(chosen, folder)
         print(f"they are in {folder}, and nothing is sent")
         return 0
-    server = sending.Server(args.smtp, os.environ.get("SMTP_PASSWORD", ""))
-    under_way = sending.Sending(written, server, args.rate, stopped_by_signals())
+    server, stop = sending.Server(args.smtp, os.environ.get("SMTP_PASSWORD", "")), sending.Stop()
+    under_way = sending.Sending(written, server, args.rate, stop)
+    heed_signals(stop)  # no sooner: until it is connected, they end it
     return 0 if sending.send(path, people, chosen, under_way, args.again) else 1
 
 
-def stopped_by_signals() -> sending.Stop:
-    """What Ctrl-C, SIGTERM and SIGHUP ask for: the letter under way is sent and noted. The second one ends at once."""
-    stop = sending.Stop()
+def heed_signals(stop: sending.Stop) -> None:
+    """Have Ctrl-C, SIGTERM and SIGHUP ask for a stop: the letter under way is sent and noted. The second one ends at
+    once."""
     heeded = [signal.SIGINT, signal.SIGTERM]
     if getattr(signal, "SIGHUP", None) and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
         heeded.append(signal.SIGHUP)
@@ -138,7 +139,6 @@ def stopped_by_signals() -> sending.Stop:
 
     for each in heeded:
         signal.signal(each, end)
-    return stop
 
 
 def measure_it(args: argparse.Namespace) -> int:

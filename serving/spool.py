@@ -26,22 +26,23 @@ class _Spooled(tempfile.SpooledTemporaryFile[bytes]):
         super().rollover()
 
 
-@cache
 def _folder() -> str | None:
-    """The folder that the environment names, or else the first that is on a disk.
+    """The folder that the environment names, where it can be written to, or else the first that is on a disk.
 
-    A container's /tmp is often in memory, where a file of a gigabyte would end the service.
+    A container's /tmp is often in memory, where a file of a gigabyte would end the service. None is not remembered: a
+    disk that is full now may have room later.
     """
     try:
         usual = tempfile.gettempdir()
     except FileNotFoundError:  # none can be written to
         return None
-    if any(os.environ.get(name) for name in VARIABLES):
+    if Path(usual).resolve() in (Path(named).resolve() for name in VARIABLES if (named := os.environ.get(name))):
         return usual
     folders = (folder for folder in ("/var/tmp", usual) if os.access(folder, os.W_OK))
     return next((folder for folder in folders if not _is_in_memory(folder)), None)
 
 
+@cache
 def _is_in_memory(folder: str) -> bool:
     """Whether what is written there takes memory, as far as Linux tells."""
     try:

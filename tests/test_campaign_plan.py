@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,10 @@ from typing import ClassVar
 import pandas as pd
 import pytest
 from conftest import GUNICORN, ROOT, Running, run, running
+
+from serving.campaign import BadCampaign
+from serving.campaign import service as service_module
+from serving.campaign.service import Service
 
 KEY = "4d0fa1"
 
@@ -385,6 +390,14 @@ def test_secrets_are_not_printed_and_addresses_must_be_some(customers, words, sa
     done = run("campaign.py", "plan", str(customers), "--budget", "5", *words)
     refused(done, said)
     assert "s3cret" not in done.stderr
+
+
+def test_a_service_that_says_nothing_is_not_waited_for_as_long_as_for_a_table(monkeypatch):
+    monkeypatch.setattr(service_module, "ANSWERED", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        strange = Service(f"127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(BadCampaign, match="cannot be reached"):
+            strange.served()
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/", "/", ""])

@@ -305,6 +305,7 @@ def test_a_stop_ends_between_two_letters(inbox, tmp_path, signal_):
 STOPPED_AT_EACH_LINE = """
 import itertools, signal, sys
 import campaign
+from serving.campaign import sending
 
 class Traced:
     def __init__(self, lines):
@@ -317,7 +318,8 @@ class Traced:
         return self
 
 for lines in itertools.count(1):
-    stop, traced = campaign.stopped_by_signals(), Traced(lines)
+    stop, traced = sending.Stop(), Traced(lines)
+    campaign.heed_signals(stop)
     sys.settrace(traced)
     is_asked = stop.wait(0.001)
     sys.settrace(None)
@@ -336,15 +338,25 @@ def test_a_stop_is_heeded_at_any_moment_of_a_wait():
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGHUP])
 def test_a_second_stop_of_another_kind_ends_at_once(tmp_path, first):
+    silent = Scripted("mail", "silence")
+    words = command(planned(tmp_path, "a@example.com"), "--smtp", silent.url)
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: silent.was_asked)
+    process.send_signal(first)
+    assert process.stderr.readline() == "campaign.py: ending after this letter\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+
+
+def test_a_stop_while_it_connects_ends_it(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         words = command(planned(tmp_path, "a@example.com"), "--smtp", f"127.0.0.1:{silent.getsockname()[1]}")
         process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
         with silent.accept()[0]:
-            process.send_signal(first)
-            assert process.stderr.readline() == "campaign.py: ending after this letter\n"
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGINT
+            _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (1, "campaign.py: stopped\n")
 
 
 def test_who_is_nobody_on_this_machine_must_say_who_writes(tmp_path):
@@ -562,10 +574,14 @@ def test_every_row_of_a_plan_that_is_wrong_is_told_and_an_emptied_one_is_none(in
 
 
 class Scripted:
-    """A server that says at one stage, to some, what it should not; `taken` are those whose letters it has."""
+    """A server that says at one stage, to some, what it should not; `taken` are those whose letters it has.
+
+    It can `close` too, or answer with `silence`.
+    """
 
     def __init__(self, stage: str, says: str, only: str = "", times: int = 1000):
         self._stage, self._says, self._only, self._times = stage, says, only, times
+        self.was_asked = False
         self.taken: list[str] = []
         self.texts: list[bytes] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -584,6 +600,9 @@ class Scripted:
             """Say what is usual, or else; gives what was said, nothing where it was a goodbye."""
             if stage == self._stage and self._times and self._only in to:
                 self._times -= 1
+                self.was_asked = True
+                if self._says == "silence":
+                    return usual
                 if self._says == "close":
                     connection.close()
                     return ""

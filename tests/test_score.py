@@ -258,6 +258,20 @@ def test_a_cluster_is_sent_the_model_and_keeps_nothing_of_it(tables, tmp_path):
         assert (tmp_path / "out" / name).read_bytes() == served((tables / name).read_bytes())
 
 
+def test_a_run_that_is_stopped_leaves_nothing_of_the_model_on_the_cluster():
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        before = {*cluster.scheduler.worker_plugins}
+        has_model = work.model_on_workers(client, trial.tried([MODEL_FILE]), False, "stopped")
+        with contextlib.suppress(KeyboardInterrupt), has_model:
+            during = {*cluster.scheduler.worker_plugins}
+            raise KeyboardInterrupt
+        assert during == {*before, "stopped"}
+        assert {*cluster.scheduler.worker_plugins} == before
+
+
 @contextlib.contextmanager
 def scoring(*words: str | Path) -> Iterator[subprocess.Popen]:
     """A run that goes on, as the leader of its processes, which a terminal interrupts together."""

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from conftest import GUNICORN, MODEL_FILE, ROOT, SEED, probabilities, read, running
+from conftest import GUNICORN, MODEL_FILE, ROOT, SEED, probabilities, read, run, running
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -156,6 +156,43 @@ def test_a_reason_has_the_value_that_was_given(model, record, category):
     columns = JSONReader(model.schema, lenient=True, absent=model.absent)(json.dumps(given).encode(), 1).columns
     [reasons] = model.reasons(columns)
     assert {reason.field: reason.value for reason in reasons} == given | {category: None}
+
+
+# Three ask for reasons at once, in greenlets, of which each lets others in while it makes ready.
+ASKED_AT_ONCE = """
+import gevent.monkey
+gevent.monkey.patch_all()
+import sys, time
+from pathlib import Path
+import gevent
+from serving.model import file, many_records
+
+made = []
+
+class Slow(many_records.Shapley):
+    def __init__(self, *given):
+        made.append(self)
+        time.sleep(0.01)
+        super().__init__(*given)
+
+many_records.Shapley = Slow
+path = Path(sys.argv[1])
+model = file.of(file.Source([path.name], [path.read_bytes()], b""))
+asked = [gevent.spawn(model.reasons, [[0.5]]) for _ in range(3)]
+gevent.joinall(asked)
+print(len(made), len({str(each.value) for each in asked}))
+"""
+
+
+def test_reasons_that_are_asked_for_at_once_are_made_ready_for_once(tmp_path):
+    """What each would make ready for itself can take hundreds of megabytes."""
+    records = [{"size": place / 50} for place in range(50)]
+    pipeline = make_pipeline(DictVectorizer(), DecisionTreeClassifier()).fit(
+        records, [place > 20 for place in range(50)]
+    )
+    (tmp_path / "model.bin").write_bytes(pickle.dumps(pipeline))
+    done = run("-c", ASKED_AT_ONCE, str(tmp_path / "model.bin"))
+    assert (done.stdout, done.stderr) == ("1 1\n", "")
 
 
 def shares_of(reasons: Any) -> list[float]:

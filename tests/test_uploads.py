@@ -1,15 +1,17 @@
 """What carries a table over HTTP: the body as it is, packed, a form; and what becomes of one that does not arrive."""
 
 import gzip
+import io
 import json
 import os
 import re
 import socket
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import requests
-from conftest import GUNICORN, WAITRESS, InProcess, Running, Service, running, workers
+from conftest import GUNICORN, WAITRESS, InProcess, Running, Service, customers, running, workers
 from test_metrics import Counts
 
 import predict
@@ -119,6 +121,25 @@ def test_a_body_that_is_large_only_when_it_is_unpacked_takes_a_place_of_the_larg
     assert service.request("POST", "/predict", packed, PACKED).status == 200
 
 
+@pytest.mark.parametrize("is_form", [False, True])
+def test_a_workbook_takes_a_place_of_the_large_ones_whatever_its_bytes(monkeypatch, is_form):
+    """One is unpacked after the other, and many would wait however small they are."""
+    monkeypatch.setattr(bodies, "_large", bodies.BoundedSemaphore(1))
+    service = InProcess(predict.app.test_client())
+    packed = io.BytesIO()
+    pd.DataFrame(customers()[:3]).to_excel(packed, index=False)
+    workbook, headers = packed.getvalue(), {"Content-Type": CSV}
+    if is_form:
+        workbook, headers = in_form(workbook), FORM
+    assert len(workbook) < bodies.LARGE
+    bodies._large.acquire()
+    assert service.request("POST", "/predict", workbook, headers).status == 503
+    bodies._large.release()
+    for _ in range(2):
+        answer = service.request("POST", "/predict", workbook, headers)
+        assert (answer.status, len(answer.body.splitlines())) == (200, 4)
+
+
 @pytest.mark.parametrize("headers", [{"Content-Type": CSV}, PACKED, FORM], ids=["plain", "packed", "form"])
 def test_an_upload_that_is_cut_off_is_no_table(body, headers):
     sent = {"plain": body, "packed": gzip.compress(body), "form": in_form(body)}
@@ -167,7 +188,6 @@ def test_a_large_table_takes_a_disk_and_no_memory(monkeypatch, tmp_path):
     variables = ("TMPDIR", "TEMP", "TMP")
     for variable in variables:
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(spool, "_folder", spool._folder.__wrapped__)
     monkeypatch.setattr(spool.tempfile, "tempdir", "/dev/shm")  # which is in memory
     monkeypatch.setattr(spool.os, "access", lambda folder, mode: folder == "/dev/shm")
     file_of(spool.MOST_IN_MEMORY)
@@ -180,6 +200,30 @@ def test_a_large_table_takes_a_disk_and_no_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(spool.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(spool.os, "access", lambda folder, mode: folder == str(tmp_path))
     file_of(spool.MOST_IN_MEMORY + 1)
+
+
+def test_a_disk_that_was_full_may_have_room_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(spool.tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with monkeypatch.context() as full, spool.file() as file:
+        full.setattr(spool.tempfile, "gettempdir", no_folder)
+        with pytest.raises(OSError, match="no temporary folder"):
+            file.write(bytes(spool.MOST_IN_MEMORY + 1))
+    with spool.file() as file:
+        assert file.write(bytes(spool.MOST_IN_MEMORY + 1))
+
+
+def no_folder() -> str:
+    """What there is while no disk has room."""
+    raise FileNotFoundError
+
+
+def test_a_named_folder_that_cannot_be_had_is_no_leave_to_take_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(spool.tempfile, "tempdir", "/dev/shm")  # as where TMPDIR could not be written to
+    monkeypatch.setattr(spool.os, "access", lambda folder, mode: folder == "/dev/shm")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "away"))
+    with spool.file() as file, pytest.raises(OSError, match="no temporary folder is on a disk"):
+        file.write(bytes(spool.MOST_IN_MEMORY + 1))
 
 
 def test_a_row_of_many_quoted_lines_takes_no_memory(published):

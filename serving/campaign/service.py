@@ -18,8 +18,8 @@ from serving.model.figures import TrainingFigures
 from serving.schema import Schema
 from serving.tables.reader import Table
 
-# Seconds until a connection is there, and for a table to be scored.
-PATIENCE = (10, 3600)
+# Seconds until a connection is there, for an answer, and for a table to be scored.
+CONNECTED, ANSWERED, SCORED = 10, 60, 3600
 
 # Bytes that are read at once; characters of a scored row: its errors can be many times as long as the row was.
 BLOCK, LONGEST = 65_536, 10_000_000
@@ -81,8 +81,8 @@ class Service:
 
     @contextmanager
     def _answer(self, method: str, path: str, body: IO[bytes] | None = None) -> Iterator[requests.Response]:
-        headers = {**self._key, "Content-Type": "text/csv"}
-        asked: dict[str, Any] = {"data": body, "headers": headers, "stream": True, "timeout": PATIENCE}
+        headers, patience = {**self._key, "Content-Type": "text/csv"}, (CONNECTED, SCORED if body else ANSWERED)
+        asked: dict[str, Any] = {"data": body, "headers": headers, "stream": True, "timeout": patience}
         asked["allow_redirects"] = False  # a table and a key are for nobody else
         try:
             with requests.request(method, self._url + path, **asked) as answer:

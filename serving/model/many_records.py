@@ -1,7 +1,7 @@
 """Many records through the trees at once, and reasons, in NumPy. Imported when there is the first of these to do."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from threading import Lock
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class ManyRecords:
         # that is added is large enough, one is carried over to the child.
         lacks = (1 << RANK_BITS) - 1 - found.rank
         self._words = (((found.left << RANK_BITS) | lacks) << COLUMN_BITS) | found.column
+        self._shapley: Shapley | None = None
+        self._shapley_is_made = Lock()
 
     def sums(self, columns: Columns) -> list[float]:
         """For each record the sum of the values of the leaves that it comes to."""
@@ -50,12 +52,10 @@ class ManyRecords:
 
     def shares(self, columns: Columns) -> Iterator[list[float]]:
         """For each record the SHAP value of each field."""
+        with self._shapley_is_made:  # others have their turns meanwhile, and would each make their own
+            shapley = self._shapley = self._shapley or Shapley(self._nodes, [each.width for each in self._encoders])
         for ranks in self._blocks(columns):
-            yield from (self._shapley(ranks) / self._ensemble.divisor).tolist()
-
-    @cached_property
-    def _shapley(self) -> Shapley:
-        return Shapley(self._nodes, [encoder.width for encoder in self._encoders])
+            yield from (shapley(ranks) / self._ensemble.divisor).tolist()
 
     def _blocks(self, columns: Columns) -> Iterator[Integers]:
         """The ranks of some records after the other."""

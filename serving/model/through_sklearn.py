@@ -1,5 +1,6 @@
 """Any other classifier that gives probabilities, scored by scikit-learn."""
 
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET
@@ -22,7 +23,9 @@ class SklearnModel:
 
     def __init__(self, data: list[bytes], inert: Parts, named: set[Global], schema: Schema, about: About):
         """Of pickles that the installed scikit-learn wrote. Raises `BadModel` for another's."""
-        import sklearn  # noqa: PLC0415 (it takes a second, and a linear model does without)
+        # They take a second, and a linear model does without.
+        import joblib  # noqa: PLC0415
+        import sklearn  # noqa: PLC0415
 
         state = inert.classifier.state
         if "classes_" not in state and ("coef_" in state or about.classifier.endswith("Regressor")):
@@ -45,6 +48,8 @@ class SklearnModel:
         self.absent = ZERO
         self.reasons_unit: Unit | None = None
         self._parts = parts
+        # Whatever n_jobs it was trained with: processes of joblib's would outlive a worker, and hold up its end.
+        self._in_this_process = partial(joblib.parallel_config, backend="sequential")
         self._scalers = [(scaler, packing.places(scaler, parts.vectorizer.feature_names_)) for scaler in parts.scalers]
         for scaler in parts.scalers:  # or it warns of columns without names
             vars(scaler).pop("feature_names_in_", None)
@@ -61,7 +66,8 @@ class SklearnModel:
             matrix: Any = self._parts.vectorizer.transform(records)
             for scaler, places in self._scalers:
                 matrix = _scaled(matrix, scaler, places)
-            found += self._parts.classifier.predict_proba(matrix)[:, 1].tolist()
+            with self._in_this_process():
+                found += self._parts.classifier.predict_proba(matrix)[:, 1].tolist()
         return found
 
     def reasons(self, columns: Columns) -> list[list[Reason]]:  # noqa: ARG002 (as the others take it)

@@ -64,8 +64,11 @@ def model_on_workers(client: Client, source: Source, lenient: bool, run: str) ->
         raise ConnectionError(f"the workers cannot read the model: {said(error)}") from error
     if not client.scheduler_info()["workers"]:
         print("The cluster has no workers yet; waiting for them.", file=sys.stderr)
-    yield
-    client.unregister_worker_plugin(run)
+    try:
+        yield
+    finally:  # or it would stay with them, and with those that join
+        if client.status == "running":  # else there is no scheduler any more
+            client.unregister_worker_plugin(run)
 
 
 def score(client: Client, parts: list[Part], output: Output) -> Iterator[tuple[Part, Counted]]:

@@ -12,8 +12,8 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from serving.web.observation import LARGE_BODY, Environ
 from serving.web.problem import Problem
 
-# Bodies of more bytes are large, and a process takes so many of them at once, until they are answered: each can take
-# 100 MB of memory, or a gigabyte of disk.
+# Bodies of more bytes are large, and workbooks, which become so. A process takes so many of them at once, until they
+# are answered: each can take 100 MB of memory, a gigabyte of disk, or the only place where workbooks are unpacked.
 LARGE, MOST_LARGE = 100_000, 8
 
 # Bytes of a body that are read at once.
@@ -126,7 +126,13 @@ def _admit(environ: Environ, number: int, most: int) -> None:
     body too many."""
     if number > most:
         raise BodyTooLarge
-    if number > LARGE and LARGE_BODY not in environ:
+    if number > LARGE:
+        take_place(environ)
+
+
+def take_place(environ: Environ) -> None:
+    """Have a request be one of those with a large body. Raises `Problem` where it is one too many."""
+    if LARGE_BODY not in environ:
         if not _large.acquire(blocking=False):
             detail = f"{MOST_LARGE} large bodies are being received or answered; try again in a moment."
             raise Problem(503, detail, headers={"Retry-After": "1"})
