@@ -55,6 +55,10 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+# Seconds for which a connection is kept: servers end one after 95 (gunicorn) or 120 (waitress) in which nothing came.
+KEPT = 60
+
+
 class Service:
     """A running service, spoken to over one kept-alive connection."""
 
@@ -62,10 +66,14 @@ class Service:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._used = time.monotonic()
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
+        if time.monotonic() > self._used + KEPT:
+            self._connection.close()
+        self._used = time.monotonic()
         try:
             self._connection.request(method, path, body, headers or {})
             response = self._connection.getresponse()
