@@ -35,7 +35,7 @@ except ModuleNotFoundError as error:
 HERE = Path(__file__).parent
 SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
 
-# How a disk says that it takes no more; where it is read-only, Python finds no temporary folder.
+# How a disk says that it takes no more, or is not there.
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOENT)
 
 NO_DISK_LEFT = "The service has no disk left to keep the scored table on (a container's /tmp can be a volume)."

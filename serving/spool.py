@@ -10,36 +10,36 @@ from typing import IO
 # So many bytes of a file stay in memory.
 MOST_IN_MEMORY = 4_000_000
 
-# What names the folder, to the standard library too.
+# What names the folder, to the standard library too, and the folders where none of them names one.
 VARIABLES = ("TMPDIR", "TEMP", "TMP")
+FOLDERS = ("/var/tmp", "/tmp")
 
 
 def file() -> IO[bytes]:
     """A new file. Writing more than `MOST_IN_MEMORY` raises `OSError` where there is no disk for it."""
-    return _Spooled(MOST_IN_MEMORY, dir=_folder())
+    return _Spooled(_folder())
 
 
 class _Spooled(tempfile.SpooledTemporaryFile[bytes]):
+    def __init__(self, folder: str | None):
+        self.folder = folder
+        super().__init__(MOST_IN_MEMORY, dir=folder)
+
     def rollover(self) -> None:
-        if _folder() is None:
+        if self.folder is None:
             raise OSError(errno.ENOSPC, "no temporary folder is on a disk")
         super().rollover()
 
 
 def _folder() -> str | None:
-    """The folder that the environment names, where it can be written to, or else the first that is on a disk.
+    """The folder that the environment names, or else the first that is on a disk.
 
-    A container's /tmp is often in memory, where a file of a gigabyte would end the service. None is not remembered: a
-    disk that is full now may have room later.
+    A container's /tmp is often in memory, where a file of a gigabyte would end the service. It is looked anew each
+    time, unlike `tempfile.gettempdir`: a disk that is full or away may be there again.
     """
-    try:
-        usual = tempfile.gettempdir()
-    except FileNotFoundError:  # none can be written to
-        return None
-    if Path(usual).resolve() in (Path(named).resolve() for name in VARIABLES if (named := os.environ.get(name))):
-        return usual
-    folders = (folder for folder in ("/var/tmp", usual) if os.access(folder, os.W_OK))
-    return next((folder for folder in folders if not _is_in_memory(folder)), None)
+    named = [folder for name in VARIABLES if (folder := os.environ.get(name))]
+    usable = (folder for folder in (*named, *FOLDERS) if os.access(folder, os.W_OK))
+    return next((folder for folder in usable if folder in named or not _is_in_memory(folder)), None)
 
 
 @cache

@@ -218,7 +218,7 @@ def test_without_a_service_or_a_key_it_says_so(service, customers, tmp_path):
             [],
             "no column of addresses: name it with --email COLUMN (it has customerID",
         ),
-        (lambda frame: frame, ["--email", "Contact"], "lacks the column Contact"),
+        (lambda frame: frame, ["--email", "Contact"], "lacks the column 'Contact'"),
         (lambda frame: frame.drop(columns="tenure"), [], "tenure: the table lacks this column"),
         (lambda frame: frame, ["--threshold", "0.99"], "nobody is chosen: the largest probability is 0.8"),
     ],

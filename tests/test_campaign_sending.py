@@ -545,7 +545,7 @@ def test_a_plan_that_was_edited_badly_is_told_with_its_row(inbox, tmp_path, edit
         (["--smtp", "smtp://[::1"], "neither smtp://[USER@]HOST:PORT nor"),
         (["--smtp", "smtp://zoe:s3cret@127.0.0.1"], "put it into SMTP_PASSWORD"),
         (["--smtp", "smtp://zo%C3%AB@127.0.0.1:1"], "letters beyond ASCII, which cannot log in"),
-        (["--smtp", "smtp://mail..example"], "the mail server mail..example:25 cannot be reached (--smtp)"),
+        (["--smtp", "smtp://mail..example"], "the mail server mail..example:25 has no name that there can be"),
         (["--smtp", "smtp://127.0.0.1:1"], "the mail server 127.0.0.1:1 cannot be reached (--smtp)"),
         (["--template", "no.txt"], "no.txt: No such file"),
         (["--skip", "no.csv"], "no.csv: No such file"),

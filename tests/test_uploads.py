@@ -188,8 +188,7 @@ def test_a_large_table_takes_a_disk_and_no_memory(monkeypatch, tmp_path):
     variables = ("TMPDIR", "TEMP", "TMP")
     for variable in variables:
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(spool.tempfile, "tempdir", "/dev/shm")  # which is in memory
-    monkeypatch.setattr(spool.os, "access", lambda folder, mode: folder == "/dev/shm")
+    monkeypatch.setattr(spool, "FOLDERS", ("/dev/shm",))  # which is in memory
     file_of(spool.MOST_IN_MEMORY)
     with pytest.raises(OSError, match="no temporary folder is on a disk"):
         file_of(spool.MOST_IN_MEMORY + 1)
@@ -197,33 +196,24 @@ def test_a_large_table_takes_a_disk_and_no_memory(monkeypatch, tmp_path):
         monkeypatch.setenv(variable, "/dev/shm")  # whoever says so wants it
         file_of(spool.MOST_IN_MEMORY + 1)
         monkeypatch.delenv(variable)
-    monkeypatch.setattr(spool.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(spool.os, "access", lambda folder, mode: folder == str(tmp_path))
+    monkeypatch.setattr(spool, "FOLDERS", ("/dev/shm", str(tmp_path)))
     file_of(spool.MOST_IN_MEMORY + 1)
 
 
-def test_a_disk_that_was_full_may_have_room_again(monkeypatch, tmp_path):
-    monkeypatch.setattr(spool.tempfile, "tempdir", None)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with monkeypatch.context() as full, spool.file() as file:
-        full.setattr(spool.tempfile, "gettempdir", no_folder)
-        with pytest.raises(OSError, match="no temporary folder"):
-            file.write(bytes(spool.MOST_IN_MEMORY + 1))
+def test_a_folder_that_was_away_is_used_when_it_is_there_again(monkeypatch, tmp_path):
+    """And until then none in memory takes its place."""
+    folder = tmp_path / "volume"
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(spool, "FOLDERS", ("/dev/shm",))
+    with spool.file() as before:
+        with pytest.raises(OSError, match="no temporary folder is on a disk"):
+            before.write(bytes(spool.MOST_IN_MEMORY + 1))
+        folder.mkdir()
+        with pytest.raises(OSError, match="no temporary folder is on a disk"):
+            before.rollover()
     with spool.file() as file:
-        assert file.write(bytes(spool.MOST_IN_MEMORY + 1))
-
-
-def no_folder() -> str:
-    """What there is while no disk has room."""
-    raise FileNotFoundError
-
-
-def test_a_named_folder_that_cannot_be_had_is_no_leave_to_take_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr(spool.tempfile, "tempdir", "/dev/shm")  # as where TMPDIR could not be written to
-    monkeypatch.setattr(spool.os, "access", lambda folder, mode: folder == "/dev/shm")
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "away"))
-    with spool.file() as file, pytest.raises(OSError, match="no temporary folder is on a disk"):
         file.write(bytes(spool.MOST_IN_MEMORY + 1))
+        assert folder in Path(f"/proc/self/fd/{file.fileno()}").readlink().parents
 
 
 def test_a_row_of_many_quoted_lines_takes_no_memory(published):

@@ -135,7 +135,8 @@ def _columns(header: list[str], schema: Schema, email: str | None) -> tuple[int,
     names = [canonical(name) for name in header[:-ADDED]]
     fitting = [at for at, name in enumerate(names) if ("mail" in name if email is None else name == canonical(email))]
     if not fitting:
-        lacks = f"lacks the column {email}" if email else "has no column of addresses: name it with --email COLUMN"
+        no_column = "has no column of addresses: name it with --email COLUMN"
+        lacks = no_column if email is None else f"lacks the column {email!r}"
         raise BadCampaign(f"the table {lacks} (it has {', '.join(header[:-ADDED])})")
     of_email = fitting[0]
     of_id = next((names.index(each) for each in (canonical(schema.id or ""), "id") if each and each in names), of_email)

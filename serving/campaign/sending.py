@@ -61,7 +61,7 @@ class Server:
         self.name = f"the mail server {self._host}:{self._port}"
 
     def connect(self) -> smtplib.SMTP:
-        """A session. Raises `BadCampaign`, and `OSError` or (of its name) `UnicodeError` where it cannot be reached."""
+        """A session. Raises `BadCampaign`, and `OSError` where the server cannot be reached now."""
         context = ssl.create_default_context()
         try:
             if self._is_tls:
@@ -85,6 +85,8 @@ class Server:
                 raise
             said = _printable(str(error))
             raise BadCampaign(f"{self.name} does not take this user: {said} (SMTP_PASSWORD)") from error
+        except UnicodeError as error:
+            raise BadCampaign(f"{self.name} has no name that there can be") from error
 
 
 class Stop:
@@ -113,7 +115,7 @@ class Sending:
         self._refused, self._has_sent = 0, False
         try:
             self._smtp: smtplib.SMTP | None = server.connect()
-        except (OSError, UnicodeError) as error:  # smtplib's are OSErrors too
+        except OSError as error:  # of which smtplib's are
             raise BadCampaign(f"{server.name} cannot be reached (--smtp): {_printable(str(error))}") from error
 
     def run(self, people: Sequence[Person], outbox: Outbox, told: Callable[[str], Any]) -> None:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Collection, Iterator
+from threading import Thread
 from typing import IO, Literal
 
 import fsspec
@@ -24,6 +25,9 @@ from serving.tables import scored
 
 # Columns that a part may lack and that are named: it can be thousands.
 MOST_NAMED = 5
+
+# Seconds in which workers must have given up a run's model.
+PATIENCE = 5
 
 
 class Counted(Struct):
@@ -59,16 +63,24 @@ class ModelOnWorkers(WorkerPlugin):
 def model_on_workers(client: Client, source: Source, lenient: bool, run: str) -> Iterator[None]:
     """A cluster's workers have the model, for a run. Raises `OSError` where they cannot read it."""
     try:
-        client.register_plugin(ModelOnWorkers(source, lenient), name=run)
-    except Exception as error:  # whatever was raised there; where this project is missing too
-        raise ConnectionError(f"the workers cannot read the model: {said(error)}") from error
-    if not client.scheduler_info()["workers"]:
-        print("The cluster has no workers yet; waiting for them.", file=sys.stderr)
-    try:
+        try:
+            client.register_plugin(ModelOnWorkers(source, lenient), name=run)
+        except Exception as error:  # whatever was raised there; where this project is missing too
+            raise ConnectionError(f"the workers cannot read the model: {said(error)}") from error
+        if not client.scheduler_info()["workers"]:
+            print("The cluster has no workers yet; waiting for them.", file=sys.stderr)
         yield
-    finally:  # or it would stay with them, and with those that join
-        if client.status == "running":  # else there is no scheduler any more
-            client.unregister_worker_plugin(run)
+    finally:
+        # In a thread, since it has no time limit of its own: a run that is stopped may be one whose cluster is stuck.
+        forgetting = Thread(target=_take_model, args=[client, run], daemon=True)
+        forgetting.start()
+        forgetting.join(PATIENCE)
+
+
+def _take_model(client: Client, run: str) -> None:
+    """Take a run's model from the workers again, and from those that join; if it is there, and they answer."""
+    with contextlib.suppress(Exception):
+        client.unregister_worker_plugin(run)
 
 
 def score(client: Client, parts: list[Part], output: Output) -> Iterator[tuple[Part, Counted]]:
