@@ -12,7 +12,7 @@ const points = new Intl.NumberFormat("en", { signDisplay: "exceptZero", minimumF
 const signed = new Intl.NumberFormat("en", { signDisplay: "exceptZero", minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 const { target, act, refrain } = document.body.dataset;
-const fields = [...form.elements].filter((element) => element.name);
+const fields = [...form.querySelectorAll("input, select")]; // form.elements could be a field of that name
 const byName = new Map(fields.map((field) => [field.name, field])); // names such as "length" are none of a form's own
 const threshold = Number(document.querySelector(".gauge").dataset.threshold);
 document.getElementById("gauge-tick").style.insetInlineStart = `${100 * threshold}%`;

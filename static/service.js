@@ -1,6 +1,7 @@
 // The service: asked for predictions, with a key where it wants one.
 
 const STORED_KEY = "churn-serving-key"; // in this tab's session storage, never in an address
+const CHANGED = "The service has another model than when this page was loaded; load it anew.";
 
 /** An answer other than success, in the service's words; `errors` names the fields concerned. */
 export class Problem extends Error {
@@ -28,8 +29,10 @@ export function get(address, asksForKey) {
 async function ask(method, address, ownHeaders, body, signal, onSent, asksForKey = true) {
   for (;;) {
     const key = sessionStorage.getItem(STORED_KEY);
-    const headers = { ...ownHeaders, ...(key && { "X-API-Key": key }) };
-    const { status, answer } = await send(method, address, headers, body, signal, onSent);
+    const headers = { ...ownHeaders, ...(key && { "X-API-Key": inBytes(key) }) };
+    const { status, answer, model } = await send(method, address, headers, body, signal, onSent);
+    // What the page says of fields, thresholds and earlier scores is the old one's.
+    if (model && model !== document.body.dataset.model) throw new Problem(0, CHANGED);
     if (status === 200) return answer;
     const problem = await asProblem(status, answer);
     if (status !== 401) throw problem;
@@ -39,6 +42,11 @@ async function ask(method, address, ownHeaders, body, signal, onSent, asksForKey
     if (!learned) throw new Problem(status, "The service wants an API key.");
     signal?.throwIfAborted();
   }
+}
+
+/** A text's bytes in UTF-8, each as a character: browsers send no others in a header. */
+function inBytes(text) {
+  return String.fromCharCode(...new TextEncoder().encode(text));
 }
 
 // XMLHttpRequest, since fetch does not tell how much of a body has been sent.
@@ -55,7 +63,8 @@ function send(method, address, headers, body, signal, onSent) {
     request.onload = () => {
       const { status, response } = request;
       const type = request.getResponseHeader("Content-Type") ?? ""; // of which browsers leave out the charset
-      resolve({ status, answer: response.slice(0, response.size, type) });
+      const model = request.getResponseHeader("X-Model");
+      resolve({ status, answer: response.slice(0, response.size, type), model });
     };
     request.onerror = () => reject(new Problem(0, "The service cannot be reached, or the connection broke off."));
     request.onabort = () => reject(new DOMException("stopped", "AbortError"));

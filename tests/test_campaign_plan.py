@@ -318,10 +318,11 @@ def test_a_json_that_is_no_plans_is_not_replaced(service, customers, tmp_path):
 
 
 class Strange(http.server.BaseHTTPRequestHandler):
-    """What answers in the place of a service: `answers` by path, as a status, a type and a body."""
+    """What answers in the place of a service: `answers` by path, as a status, a type and a body; and the `models`."""
 
     answers: ClassVar[dict[str, tuple[int, str, bytes]]] = {}
     keys: ClassVar[list[str | None]] = []
+    models: ClassVar[dict[str, str]] = {}
 
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -330,6 +331,8 @@ class Strange(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Location", "/elsewhere")
+        for model in filter(None, [self.models.get(self.path.partition("?")[0])]):
+            self.send_header("X-Model", model)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -345,6 +348,7 @@ def strange() -> Iterator[http.server.HTTPServer]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Strange) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         Strange.keys.clear()
+        Strange.models.clear()
         yield server
         server.shutdown()
 
@@ -373,6 +377,29 @@ def test_what_is_no_service_is_told(service, strange, customers, model, predicte
     assert len(done.stderr.splitlines()) == 1
     if model and model[0] == 302:
         assert Strange.keys == [KEY]
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_plan_is_of_one_model(service, strange, customers, changes):
+    Strange.answers = {
+        "/model": (200, "application/json", service.get("/model").body),
+        "/predict": (200, "text/csv", b"email,churn_probability,churn,note,error\na@b.de,0.5,true,,\n"),
+    }
+    Strange.models |= {"/model": "one", "/predict": "another" if changes else "one"}
+    done = plan(Running(strange.server_port, None, None), customers, "--budget", "5")
+    if changes:
+        refused(done, "has another model than a moment ago: plan again")
+    else:
+        assert done.returncode == 0, done.stderr
+
+
+def test_an_address_that_is_the_id_is_no_formula_in_the_list_of_those_left_out(service, customers):
+    frame = pd.read_csv(customers, dtype=str).drop(columns="customerID").rename(columns={"email": "E-Mail"})
+    frame.loc[[0, 1], "E-Mail"] = ['=HYPERLINK("http://evil.example")', "@SUM(1)"]
+    frame.to_csv(customers, index=False)
+    assert plan(service, customers, "--budget", "5").returncode == 0
+    with customers.with_name("campaign-left-out.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["id"][:2] for row in csv.DictReader(file)] == ["'=", "'@"]
 
 
 @pytest.mark.parametrize(

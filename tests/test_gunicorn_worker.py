@@ -160,11 +160,14 @@ def long_bodies(published_csv) -> dict[str, tuple[bytes, str, int | None, bytes]
     columns, _, rows = published_csv.read_bytes().partition(b"\n")
     header = columns + b"\n"
     bad = rows.replace(b"Month-to-month", b"weekly") * 2
+    further = b"".join(b",%d" % number for number in range(49_000))
+    formulas = b"".join(row + b",=" * 49_000 + b"\n" for row in rows.splitlines()[:30])
     tables = {
         "a long table": header + rows * 8,
         "a table of bad rows": header + bad,
         "a table of blank lines": header + b"\n" * 9_000_000,
         "a table of wide rows": header + (b"," * 99_000 + b"\n") * 300,
+        "a table of formulas": columns.rstrip() + further + b"\n" + formulas,
         "a table of quoted rows": header + b'"a",' * 2_000_000,
     }
     bytewise = b"1\r\n \r\n" * 300_000
@@ -185,7 +188,7 @@ def long_bodies(published_csv) -> dict[str, tuple[bytes, str, int | None, bytes]
     "name",
     [
         *("a long table", "a table of bad rows", "a table of blank lines", "a table of wide rows"),
-        *("a table of quoted rows", "a byte a chunk", "a byte a chunk that nobody wants"),
+        *("a table of formulas", "a table of quoted rows", "a byte a chunk", "a byte a chunk that nobody wants"),
         *("a chunk's endless extension", "an endless trailer", "a body that nobody reads"),
     ],
 )

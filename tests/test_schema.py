@@ -26,6 +26,8 @@ from msgspec import UNSET
 from openapi_spec_validator import validate
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
 
 from predict import create_app
 from serving import schema as schemas
@@ -75,7 +77,7 @@ NAMES = {
     "blanks": [" leading", "trailing ", "in between", ""],
     "names of ours": ["customerid", "index", "note", "error", "churn", "churn_probability", "reasons", "unusual"],
     "names of Python's": ["class", "None", "__init__", "f0", "id_", "self"],
-    "names of JavaScript's": ["length", "constructor", "__proto__", "submit"],
+    "names of JavaScript's": ["length", "constructor", "__proto__", "submit", "elements"],
     "one field": ["x"],
     "two hundred fields": [f"field {number}" for number in range(200)],
     "nearly the same": ["Newspaper", "newspaper", "news paper", "news_paper"],
@@ -110,6 +112,24 @@ def test_fields_of_any_name_are_served_described_and_shown(case, kind, tmp_path)
     assert service.get("/metrics").status == service.get("/health").status == 200
     missing = dict([*records[0].items()][1:])
     assert service.predict(missing).json["errors"][0]["field"] == NAMES[case][0]
+
+
+def test_names_and_values_of_a_model_are_no_formulas_in_its_scored_tables(tmp_path):
+    sums, kinds = ["=HYPERLINK(1)", "x", "x-y", "-5"], ["a,_=b", "c"]
+    records = [{"@sum": sums[row % 4], "kind": kinds[row % 2], "size": float(row)} for row in range(24)]
+    pipeline = make_pipeline(DictVectorizer(), DecisionTreeClassifier())
+    file = tmp_path / "model.bin"
+    file.write_bytes(pickle.dumps(pipeline.fit(records, [row % 4 < 2 for row in range(24)])))
+    service = served(model=str(file))
+    sent = [*records[:4], {"@sum": "X", "kind": "A, =B", "size": 2.0}]
+    for query in ("", "?explain=true", "?explain=words"):
+        answer = service.request("POST", f"/predict{query}", as_csv(sent), {"Content-Type": "text/csv"})
+        assert answer.status == 200, answer.body
+        rows = [*csv.DictReader(io.StringIO(answer.body.decode()))]
+        assert {row["error"] for row in rows} == {""}
+        assert [row["'@sum"] for row in rows] == ["'=HYPERLINK(1)", "x", "x-y", "-5", "X"]
+        assert [row["kind"] for row in rows] == ["a,_=b", "c", "a,_=b", "c", "A, '=B"]
+        assert not [row for row in rows if row.get("reasons", "").startswith("@")]
 
 
 def test_three_thousand_values_are_served_and_their_names_stay_with_those_who_have_a_key(tmp_path, monkeypatch):

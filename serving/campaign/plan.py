@@ -155,7 +155,7 @@ def _usable(answer: Table, of_id: int, of_email: int, extras: list[int]) -> tupl
         why = why or ("" if is_address(email) else f"not a usable address: {email}") or ("" if id_ else "no id")
         why = why or next((f"the same {key[0]} as row {known[key]}" for key in keys if key in known), "")
         if why:
-            left_out.append([str(number), id_, inert(why)])
+            left_out.append([str(number), inert(id_), inert(why)])
         else:
             known.update(dict.fromkeys(keys, number))
             rows.append(Row(number, id_, email, probability, value(probability), [cells[place] for place in extras]))

@@ -50,6 +50,7 @@ class Service:
         if not is_one:
             raise BadCampaign("--url is not HOST:PORT or http(s)://HOST:PORT (a key is given by --api-key)")
         self._url = f"{url.scheme}://{url.netloc}{url.path.rstrip('/').removesuffix('/predict').rstrip('/')}"
+        self._model: str | None = None  # what the answers so far were of, as X-Model tells
         if not (api_key or "").strip().isprintable():
             raise BadCampaign("the API key has more than one line")
         # As the bytes that were typed: requests would send text as Latin-1.
@@ -86,10 +87,12 @@ class Service:
         asked["allow_redirects"] = False  # a table and a key are for nobody else
         try:
             with requests.request(method, self._url + path, **asked) as answer:
-                if answer.status_code == 200:
-                    yield answer
-                else:
+                if answer.status_code != 200:
                     raise self._refused(answer)
+                before, self._model = self._model, answer.headers.get("X-Model", self._model)
+                if before not in (None, self._model):
+                    raise BadCampaign(f"{self._url} has another model than a moment ago: plan again")
+                yield answer
         except requests.RequestException as error:
             why = type(error).__name__ if isinstance(error, requests.exceptions.InvalidHeader) else error
             raise BadCampaign(f"{self._url} cannot be reached (does the service run?): {why}") from error

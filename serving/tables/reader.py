@@ -15,8 +15,8 @@ DELIMITERS = ",;\t|"
 # Bytes that are read, and cut into lines, at once.
 BLOCK = 65_536
 
-# Characters of the rows that are looked at together.
-BLOCK_CHARACTERS = 2_000_000
+# Characters of the rows that are looked at together, and for how many each cell counts besides.
+BLOCK_CHARACTERS, CELL = 2_000_000, 8
 
 # A row's cells, and the line they stood in where they are nothing but the line, cut at the delimiter.
 Row = tuple[list[str], str | None]
@@ -87,7 +87,7 @@ class Table:
         size = 0
         for row in self.rows():
             block.append(row)
-            size += sum(map(len, row[0])) if row[1] is None else len(row[1])
+            size += CELL * len(row[0]) + (sum(map(len, row[0])) if row[1] is None else len(row[1]))
             if len(block) == ROWS or size > BLOCK_CHARACTERS:
                 yield block
                 block, size = [], 0

@@ -134,9 +134,10 @@ class RowReader:
         """Whether most columns of which it is known have a comma as decimal sign."""
         return self._numbers.has_most_commas
 
-    def is_field(self, position: int) -> bool:
-        """Whether the column at this position is a field's."""
-        return position in self._positions
+    def fields(self) -> dict[int, Field]:
+        """The fields that the table has, by the positions of their columns."""
+        by_position = zip(self._positions, self._schema.fields, strict=True)
+        return {position: field for position, field in by_position if position is not None}
 
 
 UNREAD = (ValueError, msgspec.DecodeError)

@@ -10,6 +10,7 @@ import msgspec
 
 from serving import spool
 from serving.errors import BadTable, FieldError
+from serving.fields import Field
 from serving.model.base import Model, Reason, Unit
 from serving.prediction import Predictor
 from serving.records import Columns, Records, Unusual, of_places
@@ -18,6 +19,7 @@ from serving.tables.formulas import inert, may_have_formula
 from serving.tables.reader import Dialect, Row, Table
 from serving.tables.rows import RowReader
 from serving.tables.text import LONGEST_LINE, WINDOWS
+from serving.turns import in_turns
 
 # Bytes of a scored table: an error can be many times as long as its row.
 MOST_BYTES = 10_000_000_000
@@ -100,8 +102,9 @@ def _pieces(table: Table, predictor: Predictor, explain: Explain | None, countin
     """The scored table, some hundred rows at a time."""
     model, header, dialect = predictor.model, table.header, table.dialect
     read_rows = RowReader(model.schema, header, predictor.lenient, table.delimiter, model.absent)
-    # What was taken for a value of a field is none that harms.
-    others = [at for at in range(len(header)) if predictor.lenient or not read_rows.is_field(at)]
+    # What was taken for a value of a field is none that harms, most of the time.
+    harmless = [at for at, field in read_rows.fields().items() if not (predictor.lenient or _may_be_formula(field))]
+    others = sorted({*range(len(header))} - {*harmless})
     target, threshold = model.schema.target, model.schema.threshold
 
     piece = _Piece()
@@ -127,7 +130,7 @@ def _pieces(table: Table, predictor: Predictor, explain: Explain | None, countin
         else:
             reasons = _reasons(model, columns, probabilities, explain) if explain else repeat("")
             answers = zip(*scores, reasons, map(unusual.get, range(len(probabilities))), strict=False)
-            for (cells, _), error in zip(block, errors, strict=True):
+            for (cells, _), error in in_turns(zip(block, errors, strict=True)):
                 probability, decision, reason, names = ("", "", "", None) if error else next(answers)
                 notes = [noted(names)] if names else []
                 if is_converted and (is_to_be_said or not "".join(cells).isascii()):
@@ -142,6 +145,11 @@ def _pieces(table: Table, predictor: Predictor, explain: Explain | None, countin
         yield "".join(piece)
         piece.clear()
     yield "".join(piece)
+
+
+def _may_be_formula(field: Field) -> bool:
+    """Whether one of a field's values, in some spelling, may be a formula."""
+    return bool(may_have_formula("\n".join(field.texts).replace("_", " ")))
 
 
 def _writer(piece: _Piece, dialect: Dialect) -> Callable[[list[str]], None]:
@@ -215,4 +223,4 @@ def _shares(reasons: list[Reason]) -> str:
     # What is missing, None or NaN, is no value.
     values = ("" if reason.value is None or reason.value != reason.value else reason.value for reason in reasons)
     words = zip(reasons, values, strict=True)
-    return "; ".join(f"{reason.field}={value} {reason.share:+}" for reason, value in words)
+    return inert("; ".join(f"{reason.field}={value} {reason.share:+}" for reason, value in words))

