@@ -15,8 +15,8 @@ DELIMITERS = ",;\t|"
 # Bytes that are read, and cut into lines, at once.
 BLOCK = 65_536
 
-# Characters of the rows that are looked at together, and for how many each cell counts besides.
-BLOCK_CHARACTERS, CELL = 2_000_000, 8
+# Characters, and cells, of the rows that are looked at together.
+BLOCK_CHARACTERS, BLOCK_CELLS = 2_000_000, 250_000
 
 # A row's cells, and the line they stood in where they are nothing but the line, cut at the delimiter.
 Row = tuple[list[str], str | None]
@@ -82,13 +82,14 @@ class Table:
         return Dialect(self.delimiter, self._line_end, self._lines.encoding, self._lines.has_mark)
 
     def blocks(self) -> Iterator[list[Row]]:
-        """The rows in blocks, which have not too many characters either."""
+        """The rows in blocks, which have not too many cells or characters either."""
+        most = max(1, min(ROWS, BLOCK_CELLS // len(self.header)))
         block: list[Row] = []
         size = 0
         for row in self.rows():
             block.append(row)
-            size += CELL * len(row[0]) + (sum(map(len, row[0])) if row[1] is None else len(row[1]))
-            if len(block) == ROWS or size > BLOCK_CHARACTERS:
+            size += sum(map(len, row[0])) if row[1] is None else len(row[1])
+            if len(block) == most or size > BLOCK_CHARACTERS:
                 yield block
                 block, size = [], 0
         if block:
