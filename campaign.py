@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
     sys.exit(f"campaign.py needs the package {error.name}; {installed}")
 
 
-# Its file descriptor.
+# The file descriptor of what is said beside the output.
 STDERR = 2
 
 

@@ -169,6 +169,12 @@ class Running(Service):
         return pids
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has begun, in whichever of its threads."""
+    lists = (thread / "children" for thread in Path(f"/proc/{pid}/task").iterdir())
+    return [int(child) for each in lists for child in each.read_text().split()]
+
+
 def workers(service: Running) -> list[int]:
     """The process ids of gunicorn's workers."""
     return service.pids()[1:]

@@ -18,7 +18,6 @@ import pytest
 from conftest import GUNICORN, ROOT, Running, run, running
 
 from serving.campaign import BadCampaign
-from serving.campaign import service as service_module
 from serving.campaign.service import Service
 
 KEY = "4d0fa1"
@@ -327,11 +326,12 @@ class Strange(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.keys.append(self.headers.get("X-API-Key"))
-        status, kind, body = self.answers[self.path.partition("?")[0]]
+        path = self.path.partition("?")[0]
+        status, kind, body = self.answers[path]
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Location", "/elsewhere")
-        for model in filter(None, [self.models.get(self.path.partition("?")[0])]):
+        if model := self.models.get(path):
             self.send_header("X-Model", model)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -420,7 +420,7 @@ def test_secrets_are_not_printed_and_addresses_must_be_some(customers, words, sa
 
 
 def test_a_service_that_says_nothing_is_not_waited_for_as_long_as_for_a_table(monkeypatch):
-    monkeypatch.setattr(service_module, "ANSWERED", 0.2)
+    monkeypatch.setattr("serving.campaign.service.ANSWERED", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         strange = Service(f"127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(BadCampaign, match="cannot be reached"):

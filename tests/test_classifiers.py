@@ -1,13 +1,13 @@
 """Every class of scikit-learn that gives probabilities is served as scikit-learn answers, or refused with a reason."""
 
+import os
 import pickle
 import shutil
 import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GUNICORN, MODEL_FILE, customers, packaged, probabilities, read, reload, running
+from conftest import GUNICORN, MODEL_FILE, children, customers, packaged, probabilities, read, reload, running
 from sklearn.ensemble import BaggingClassifier
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -108,12 +108,6 @@ def test_each_record_of_many_has_its_probability_in_its_place(number, tmp_path):
 
 def test_a_model_of_many_processes_is_scored_in_one(tmp_path):
     """Those of joblib's outlive a worker of gunicorn, and hold up its end."""
-
-    def children() -> set[str]:
-        return {
-            child for each in Path("/proc/self/task").iterdir() for child in (each / "children").read_text().split()
-        }
-
     records = [{"size": float(place % 97), "kind": "ab"[place % 2]} for place in range(200)]
     pipeline = make_pipeline(DictVectorizer(), BaggingClassifier(LogisticRegression(), n_estimators=4))
     pipeline.fit(records, [place % 97 > 40 for place in range(200)])
@@ -121,6 +115,6 @@ def test_a_model_of_many_processes_is_scored_in_one(tmp_path):
     pipeline[-1].n_jobs = 2
     file = tmp_path / "model.bin"
     file.write_bytes(pickle.dumps(pipeline))
-    before = children()
+    before = {*children(os.getpid())}
     assert probabilities(read(file), records) == pytest.approx(expected, abs=1e-12)
-    assert children() <= before
+    assert {*children(os.getpid())} <= before

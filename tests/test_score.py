@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import MODEL_FILE, ROOT, InProcess, free_port, run, wait_until
+from conftest import MODEL_FILE, ROOT, InProcess, children, free_port, run, wait_until
 
 import predict
 
@@ -288,12 +288,7 @@ def scoring(*words: str | Path) -> Iterator[subprocess.Popen]:
 
 def workers(pid: int) -> list[int]:
     """The processes that score."""
-    found = [
-        int(child)
-        for thread in Path(f"/proc/{pid}/task").iterdir()
-        for child in (thread / "children").read_text().split()
-    ]
-    return [child for child in found if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+    return [child for child in children(pid) if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
 
 
 @pytest.fixture(scope="module")

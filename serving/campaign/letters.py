@@ -66,11 +66,11 @@ def read(path: Path) -> list[Person]:
     people, wrong, seen = [], [], dict[tuple[str, str], int]()
     for number, cells in enumerate(rows, 2):
         named = zip_longest(names, cells[: len(names)], fillvalue="")  # blank ones at the end may not have been saved
-        own = {name: plain(cell) if names.count(name) == 1 else "" for name, cell in named}
-        if not any(own.values()):  # emptied, and not deleted
+        found = {name: plain(cell) if names.count(name) == 1 else "" for name, cell in named}
+        if not any(found.values()):  # emptied, and not deleted
             continue
         try:
-            person = Person(number, own["id"], own["email"], value(own["probability"]), own["group"], own)
+            person = Person(number, found["id"], found["email"], value(found["probability"]), found["group"], found)
             if len(cells) > len(header) or not 0 <= person.probability <= 1:
                 raise ValueError
         except ValueError:

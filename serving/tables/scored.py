@@ -103,8 +103,8 @@ def _pieces(table: Table, predictor: Predictor, explain: Explain | None, countin
     model, header, dialect = predictor.model, table.header, table.dialect
     read_rows = RowReader(model.schema, header, predictor.lenient, table.delimiter, model.absent)
     # What was taken for a value of a field is none that harms, most of the time.
-    harmless = [at for at, field in read_rows.fields().items() if not (predictor.lenient or _may_be_formula(field))]
-    others = sorted({*range(len(header))} - {*harmless})
+    harmless = {at for at, field in read_rows.fields().items() if not (predictor.lenient or _may_be_formula(field))}
+    others = [at for at in range(len(header)) if at not in harmless]
     target, threshold = model.schema.target, model.schema.threshold
 
     piece = _Piece()

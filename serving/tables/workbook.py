@@ -26,6 +26,9 @@ from serving.errors import BadTable, TooMuch
 # How a workbook of Excel 2007 and later begins (it is a ZIP archive), and how those before, and those with a password.
 PACKED, OLD = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
+# Bytes by which one is known.
+BEGINNING = max(len(PACKED), len(OLD))
+
 # Bytes of a sheet that are looked through at once.
 BLOCK = 65_536
 

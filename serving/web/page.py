@@ -40,6 +40,7 @@ def context(predictor: Predictor, hide: bool = False) -> dict[str, Any]:
         "words": model.schema.spoken,
         "schema": model.schema,
         "model": model,
+        "model_id": predictor.model.about.id,
         "calibration": [(tenth.predicted, tenth.observed) for tenth in tenths],
         "line": line,
         "dots": dots,

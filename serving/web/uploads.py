@@ -17,9 +17,6 @@ from serving.web.observation import Environ
 # Parts that a form may have, and bytes of those that are no file.
 MOST_PARTS, MOST_OTHER_BYTES = 10, 100_000
 
-# Bytes by which a workbook is known.
-BEGINNING = 10
-
 
 def table(environ: Environ, most: int) -> IO[bytes]:
     """The file that is to be read as a table, from its beginning.
@@ -29,7 +26,7 @@ def table(environ: Environ, most: int) -> IO[bytes]:
     body = io.BufferedReader(bodies.of(environ, most), bodies.CHUNK)
     kind, options = parse_options_header(environ.get("CONTENT_TYPE"))
     if kind.lower() != FORM:
-        if workbook.is_one(body.peek(BEGINNING)):
+        if workbook.is_one(body.peek(workbook.BEGINNING)):
             bodies.take_place(environ)
         return body
     files: list[IO[bytes]] = []
@@ -51,7 +48,7 @@ def table(environ: Environ, most: int) -> IO[bytes]:
             raise BadTable(f"the form has more than {limit}") from error
         if len(files) != 1:
             raise BadTable(f"the form has {len(files)} files, and it must be one (curl -F file=@table.csv)")
-        if workbook.is_one(files[0].read(BEGINNING)):
+        if workbook.is_one(files[0].read(workbook.BEGINNING)):
             bodies.take_place(environ)
         files[0].seek(0)
         return files[0]

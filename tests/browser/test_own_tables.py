@@ -15,6 +15,8 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from serving import whole_file
+
 QUESTIONS = {
     "attrition": ("modeldata", ["--target", "Attrition"]),
     "credit_data": ("modeldata", ["--target", "Status", "--positive", "bad"]),
@@ -69,8 +71,7 @@ def test_a_page_that_is_older_than_the_model_says_so(tabs, tmp_path):
         """A model with a field that a form has already."""
         records = [{"elements": row, "kind": "ab"[row % 2]} for row in range(40)]
         pipeline = make_pipeline(DictVectorizer(), LogisticRegression(C=penalty))
-        (tmp_path / "new").write_bytes(pickle.dumps(pipeline.fit(records, [row > 20 for row in range(40)])))
-        (tmp_path / "new").replace(file)
+        whole_file.write(file, pickle.dumps(pipeline.fit(records, [row > 20 for row in range(40)])))
 
     put(1.0)
     with running([*GUNICORN, "--workers", "1"], SERVING_MODEL=str(file)) as service:
